@@ -1,0 +1,1 @@
+"""Measuring: points, par, statistics, speed."""

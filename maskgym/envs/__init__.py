@@ -1,0 +1,1 @@
+"""The faces of the game: Env, VectorEnv, PettingZoo, Stable-Baselines3."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions: patches, selection, schedules, batched k-means."""
