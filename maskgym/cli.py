@@ -1,0 +1,86 @@
+"""The command `maskgym`: one table of commands, each a dataclass whose fields are its options."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, cast
+
+from maskgym.errors import BadInput
+
+# The words typed -> where the command lives, and the sentence that `maskgym --help` shows for it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("maskgym.commands.demo:Demo", "play a few agents on the small task, print a table, write a picture"),
+    "envs": ("maskgym.commands.play:Envs", "list the registered environments"),
+    "render": ("maskgym.commands.play:Render", "play one image and write image, mask, reconstruction and error"),
+    "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
+    "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
+    "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),
+    "data show": ("maskgym.commands.data:Show", "write a sheet of images with their label outlines"),
+    "data split": ("maskgym.commands.data:Split", "split a data set by patient and save it as JSON"),
+    "data clear": ("maskgym.commands.data:Clear", "empty the cache of prepared images"),
+    "reconstructor train": ("maskgym.commands.reconstructor:Train", "train the frozen network of an environment"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code; bad input leaves with 2 and one line."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        raise SystemExit(run(words))
+    except BadInput as error:
+        print(f"maskgym: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("maskgym: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def run(words: list[str]) -> int:
+    """Find the command that the first words name, build it from the rest, call it."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        overview(COMMANDS)
+        return 0
+    if words[0] == "--version":
+        from maskgym import __version__
+
+        print(__version__)
+        return 0
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return call(name, words[length:])
+    family = {name: entry for name, entry in COMMANDS.items() if name.split()[0] == words[0]}
+    if family and (len(words) == 1 or words[1] in ("-h", "--help")):
+        overview(family)
+        return 0
+    typed = " ".join(words[: 2 if family else 1])
+    near = get_close_matches(typed, COMMANDS, n=1, cutoff=0.4)
+    hint = f"did you mean `maskgym {near[0]}`?" if near else "`maskgym --help` lists them"
+    raise BadInput(f"there is no command {typed!r}: {hint}")
+
+
+def call(name: str, arguments: list[str]) -> int:
+    """Import the command, let tyro fill its fields, run it."""
+    import tyro
+
+    where, _ = COMMANDS[name]
+    module, attribute = where.split(":")
+    command = getattr(importlib.import_module(module), attribute)
+    filled = cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}"))
+    return int(filled() or 0)
+
+
+def overview(commands: dict[str, tuple[str, str]]) -> None:
+    """Print the commands, a line each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, (_, sentence) in commands.items():
+        table.add_row(f"[bold]maskgym {name}[/]", sentence)
+    console = Console()
+    console.print("maskgym: which patches are worth hiding? (`maskgym COMMAND --help` tells more)\n")
+    console.print(table)
