@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from maskgym.data import cache as caches
+from maskgym.data.spec import Spec, parse
+from maskgym.errors import BadInput
 
 SPLITS = ("train", "val", "test")
 
@@ -27,3 +33,54 @@ class Images:
     def size(self) -> tuple[int, ...]:
         """Height and width, or depth, height and width."""
         return tuple(self.images.shape[2:])
+
+
+def load(
+    dataset: str,
+    *,
+    size: tuple[int, ...],
+    split: str = "train",
+    split_file: str | None = None,
+    cache: Path | None = None,
+) -> Images:
+    """One split of a data set at one size; prepared on the first call, opened from the cache ever after.
+
+    Args:
+        dataset: `phantoms`, or a layout and a folder with options, as in `lgg:/data/kaggle_3m?modality=FLAIR`.
+        size: (H, W) for pictures and slices, (D, H, W) for volumes.
+        split: train, val or test.
+        split_file: a split saved by `maskgym data split`, instead of the seeded one.
+        cache: another cache folder than the usual one.
+    """
+    if split not in SPLITS:
+        raise BadInput(f"there is no split {split!r}: choose train, val or test")
+    size = tuple(int(side) for side in size)
+    if len(size) not in (2, 3) or min(size) < 1:
+        raise BadInput(f"size {size} should be (H, W) or (D, H, W), every side at least 1")
+    spec = parse(dataset)
+    if spec.layout == "phantoms":
+        if split_file is not None:
+            raise BadInput("phantoms have no patients to split: leave the split file out")
+        return _phantoms(spec, size, split, cache)
+    raise BadInput(f"unknown layout {spec.layout!r}")
+
+
+def _phantoms(spec: Spec, size: tuple[int, ...], split: str, cache: Path | None) -> Images:
+    from maskgym.data import phantoms  # not needed to read real images
+
+    count = {"train": 2048 if len(size) == 2 else 1024, "val": 128, "test": 128}[split]
+    first = {"train": 0, "val": 1_000_000, "test": 2_000_000}[split]
+
+    def make(writer: caches.Writer) -> None:
+        from maskgym.data.progress import track
+
+        indices = np.arange(first, first + count)
+        for part in track(np.array_split(indices, count // 32), "making phantoms"):
+            images, labels = phantoms.make(spec.options.seed, part, size)
+            writer.append("images", images)
+            writer.append("labels", labels)
+
+    key: dict[str, Any] = {"version": phantoms.VERSION, "seed": spec.options.seed, "size": size, "split": split}
+    arrays, _ = caches.fetch("phantoms", key, make, cache)
+    names = tuple(f"phantom_{index}" for index in range(first, first + count))
+    return Images(arrays["images"], arrays["labels"], names, names, ("intensity",), ("lesion",))
