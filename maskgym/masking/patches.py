@@ -1,0 +1,78 @@
+"""The regular grid of patches over images or volumes: cutting, averaging, spreading. 2D and 3D are one code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from torch import Tensor
+
+from maskgym.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Patches:
+    """How an image of `size` falls into patches; everything geometric that the rest of the house needs.
+
+    >>> Patches((128, 128), (8, 8)).grid
+    (16, 16)
+    """
+
+    size: tuple[int, ...]  # of the image: (H, W) or (D, H, W)
+    patch: tuple[int, ...]  # of one patch, as many axes
+
+    def __post_init__(self) -> None:
+        if len(self.size) not in (2, 3) or len(self.patch) != len(self.size):
+            raise BadInput(f"image size {self.size} and patch size {self.patch} must both have 2 or both 3 axes")
+        if min(self.patch) < 1 or any(side % step for side, step in zip(self.size, self.patch, strict=True)):
+            raise BadInput(f"patch_size {self.patch} does not divide image_size {self.size}: choose one that does")
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Patches along each axis."""
+        return tuple(side // step for side, step in zip(self.size, self.patch, strict=True))
+
+    @property
+    def count(self) -> int:
+        """N, the number of patches."""
+        return prod(self.grid)
+
+    @property
+    def dims(self) -> int:
+        """2 for images, 3 for volumes."""
+        return len(self.size)
+
+    def split(self, images: Tensor) -> Tensor:
+        """Cut (B, C, *size) into (B, N, C * pixels of a patch)."""
+        batch, channels = images.shape[:2]
+        cut = images.reshape(batch, channels, *self._interleaved)
+        axes = range(2, 2 + 2 * self.dims)
+        cut = cut.permute(0, *axes[0::2], 1, *axes[1::2])
+        return cut.reshape(batch, self.count, channels * prod(self.patch))
+
+    def join(self, pieces: Tensor) -> Tensor:
+        """Put (B, N, C * pixels of a patch) together again to (B, C, *size)."""
+        batch = pieces.shape[0]
+        cut = pieces.reshape(batch, *self.grid, -1, *self.patch)
+        first, second = range(1, 1 + self.dims), range(2 + self.dims, 2 + 2 * self.dims)
+        order = [axis for pair in zip(first, second, strict=True) for axis in pair]
+        return cut.permute(0, 1 + self.dims, *order).reshape(batch, -1, *self.size)
+
+    def mean(self, pixels: Tensor) -> Tensor:
+        """Average (B, *size) over each patch to (B, *grid)."""
+        return pixels.reshape(pixels.shape[0], *self._interleaved).mean(tuple(range(2, 2 * self.dims + 1, 2)))
+
+    def any(self, pixels: Tensor) -> Tensor:
+        """Say for each patch of (B, *size) bool whether any of its pixels is set: (B, *grid) bool."""
+        return pixels.reshape(pixels.shape[0], *self._interleaved).amax(tuple(range(2, 2 * self.dims + 1, 2)))
+
+    def spread(self, mask: Tensor) -> Tensor:
+        """Blow a mask (B, *grid) up to pixels, (B, 1, *size)."""
+        batch = mask.shape[0]
+        thin = mask.reshape(batch, 1, *(side for cells in self.grid for side in (cells, 1)))
+        return thin.expand(batch, 1, *self._interleaved).reshape(batch, 1, *self.size)
+
+    @property
+    def _interleaved(self) -> tuple[int, ...]:
+        """Cells and patch side of each axis in turn: the shape in which patches stand apart."""
+        return tuple(side for pair in zip(self.grid, self.patch, strict=True) for side in pair)

@@ -1,0 +1,47 @@
+"""Which patches are hidden: exactly K of them, the top scores first and chance for the rest. The one rule, used by all."""
+
+from __future__ import annotations
+
+from math import floor
+
+import torch
+from torch import Tensor
+
+from maskgym.errors import BadInput
+
+
+def budget(ratio: float, count: int) -> int:
+    """K = floor(ratio * N), at least one patch hidden and one visible."""
+    if not 0.0 < ratio < 1.0:
+        raise BadInput(f"ratio {ratio} is outside (0, 1): choose for example 0.75")
+    exact = floor(ratio * count + 1e-9)  # 0.1 * 30 is 3, whatever the binary says
+    if not 0 < exact < count:
+        raise BadInput(f"ratio {ratio} of {count} patches hides {exact}: at least one must be hidden and one visible")
+    return exact
+
+
+def select(scores: Tensor, hidden: int, chance: Tensor, hard_share: float = 1.0) -> Tensor:
+    """Hide exactly `hidden` patches of each sample: round(h * K) by highest score, the rest at random among all others.
+
+    Equal scores are taken in random order, so boolean scores are a wish: too many wanted, some are dropped at random;
+    too few, some are added at random.
+
+    Args:
+        scores: (B, N), any real dtype or bool, higher = sooner.
+        hidden: K.
+        chance: (B, N) int64 random keys (see `masking.chance`), the only source of randomness.
+        hard_share: h, the share of K taken by score; 0 is plain random masking.
+
+    Returns:
+        (B, N) bool, True = hidden.
+    """
+    hard = round(hard_share * hidden)
+    mask = torch.zeros_like(chance, dtype=torch.bool)
+    if hard:
+        shuffled = chance.argsort(dim=1)
+        ranked = scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)[:, :hard]
+        mask.scatter_(1, shuffled.gather(1, ranked), True)
+    if hard < hidden:
+        rest = chance.masked_fill(mask, -1).topk(hidden - hard, dim=1).indices
+        mask.scatter_(1, rest, True)
+    return mask

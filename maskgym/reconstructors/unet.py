@@ -1,0 +1,74 @@
+"""A small, fast U-Net that fills hidden patches in, for images and volumes.
+
+It is our own and not MONAI's for two reasons: it must load within a second (importing MONAI takes longer than that), and
+its norms must fold into its convolutions when it is frozen (MONAI's U-Nets hide them behind activations).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskgym.masking.patches import Patches
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skips; the output is added to the input, so visible pixels cost it little.
+
+    The picture is folded by `fold` before the first convolution (pixel unshuffle), which makes the network several times
+    faster at equal width, and unfolded after the last one.
+    """
+
+    def __init__(self, channels: int = 1, dims: int = 2, widths: tuple[int, ...] = (32, 48, 64, 96), fold: int = 2):
+        super().__init__()
+        self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
+        self.channels, self.dims, self.fold = channels, dims, fold
+        conv = _CONV[dims]
+        self.stem = _block((channels + 1) * fold**dims, widths[0], dims)
+        self.down = nn.ModuleList(_block(a, b, dims, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.deep = nn.ModuleList(_block(b, b, dims) for b in widths[1:])
+        self.up = nn.ModuleList(conv(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.merge = nn.ModuleList(_block(a, a, dims) for a in widths[:-1])
+        self.head = conv(widths[0], channels * fold**dims, 1)
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid) bool, True = hidden."""
+        size = tuple(images.shape[2:])
+        patches = Patches(size, tuple(side // cells for side, cells in zip(size, mask.shape[1:], strict=True)))
+        x = torch.cat([images, patches.spread(mask).to(images.dtype)], 1)
+        x = self.stem(_folded(x, self.fold))
+        skips = []
+        for down, deep in zip(self.down, self.deep, strict=True):
+            skips.append(x)
+            x = deep(down(x))
+        for up, merge, skip in zip(reversed(self.up), reversed(self.merge), reversed(skips), strict=True):
+            # A 1x1 convolution commutes with nearest upsampling: first the cheap small one, then the copy.
+            x = merge(skip + F.interpolate(up(x), size=skip.shape[2:], mode="nearest"))
+        return images + _unfolded(self.head(x), self.fold)
+
+
+def _block(inside: int, outside: int, dims: int, stride: int = 1) -> nn.Sequential:
+    conv = _CONV[dims](inside, outside, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, _NORM[dims](outside), nn.ReLU(inplace=True))
+
+
+def _folded(x: Tensor, by: int) -> Tensor:
+    """Move by^dims neighbouring pixels into channels: (B, C, *size) -> (B, C * by^dims, *size / by)."""
+    dims = x.dim() - 2
+    batch, channels, *size = x.shape
+    cut = x.reshape(batch, channels, *(n for side in size for n in (side // by, by)))
+    order = (0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2))
+    return cut.permute(order).reshape(batch, channels * by**dims, *(side // by for side in size))
+
+
+def _unfolded(x: Tensor, by: int) -> Tensor:
+    """Undo `_folded`."""
+    dims = x.dim() - 2
+    batch, channels, *size = x.shape
+    cut = x.reshape(batch, channels // by**dims, *(by,) * dims, *size)
+    order = [0, 1, *(axis for i in range(dims) for axis in (2 + dims + i, 2 + i))]
+    return cut.permute(order).reshape(batch, channels // by**dims, *(side * by for side in size))
