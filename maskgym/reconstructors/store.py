@@ -55,6 +55,7 @@ def save(network: nn.Module, path: Path, about: dict[str, Any], half: bool = Fal
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file(weights, draft, metadata=header)
+        draft.chmod(0o644)
         os.replace(draft, path)
     except OSError as error:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,205 @@
+"""What every face of the environment shares: the settings, and from them the images, the network and the game."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from maskgym.data.cache import remember
+from maskgym.data.source import SPLITS, load
+from maskgym.errors import BadInput
+from maskgym.game import Game, Outcome
+from maskgym.masking import chance
+from maskgym.masking.observation import to_observation
+from maskgym.masking.patches import Patches
+from maskgym.reconstructors import store
+from maskgym.reconstructors.frozen import best_piece, channels_last, freeze
+
+ACTION_TYPES = ("mask", "score")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `gym.make` takes by keyword: strings and numbers only, so that specs stay printable."""
+
+    dataset: str = "phantoms"
+    """Where images come from: "phantoms", or LAYOUT:DIR such as "lgg:/data/kaggle_3m"."""
+    split: str = "train"
+    """Which images: train, val or test."""
+    split_file: str = ""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
+    reconstructor: str = "phantoms-128"
+    """The frozen network: a bundled name, a .safetensors file, or a run folder."""
+    image_size: str | int = "128x128"
+    """Pixels along each axis, "HxW" or "DxHxW"; one number means a square image."""
+    patch_size: str | int = 8
+    """Pixels of a patch along each axis; one number means the same on all."""
+    ratio: float = 0.75
+    """Share of the patches that is hidden."""
+    hint_share: float = 0.0
+    """Share of the hidden patches that is left to chance."""
+    action_type: str = "mask"
+    """"mask": the action says which patches to hide; "score": it scores patches and the top K are hidden."""
+    device: str = "cpu"
+    """Where the game is played: cpu, cuda, cuda:1."""
+    piece: int = 0
+    """Images that go through the network at once on a CPU; 0 = measured once and remembered."""
+
+    @classmethod
+    def of(cls, keywords: dict[str, Any]) -> Settings:
+        """Build settings from keywords, refusing unknown ones by the nearest known name."""
+        known = [field.name for field in fields(cls)]
+        for name in keywords:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise BadInput(f"unknown keyword {name!r}: {hint}")
+        return cls(**keywords)
+
+
+def parse_size(text: str | int, axes: int, name: str) -> tuple[int, ...]:
+    """Read "128x128", "32x32x32" or one number for all axes."""
+    try:
+        sides = tuple(int(side) for side in str(text).lower().split("x"))
+    except ValueError:
+        raise BadInput(f"{name} {text!r} is not a size: write 128, 128x128 or 32x32x32") from None
+    if min(sides) < 1:
+        raise BadInput(f"{name} {text!r} must be positive")
+    return sides * axes if len(sides) == 1 else sides
+
+
+class Task:
+    """Images, a frozen network and the rules, ready to be played on a device."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        size = parse_size(settings.image_size, 2, "image_size")
+        self.patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
+        if settings.split not in SPLITS:
+            raise BadInput(f"unknown split {settings.split!r}: choose one of {', '.join(SPLITS)}")
+        if settings.action_type not in ACTION_TYPES:
+            raise BadInput(f"unknown action_type {settings.action_type!r}: choose one of {', '.join(ACTION_TYPES)}")
+        if settings.piece < 0:
+            raise BadInput(f"piece {settings.piece} is negative: 0 measures the best one")
+        self.device = _device(settings.device)
+        Game(torch.nn.Identity(), self.patches, settings.ratio, settings.hint_share)  # refuse before anything is loaded
+        self.images = load(settings.dataset, size=size, split=settings.split, split_file=settings.split_file or None)
+        self.channels = self.images.images.shape[1]
+        network, self.about = store.load(settings.reconstructor, self.channels, self.patches.dims)
+        self.fingerprint = store.fingerprint(network)
+        network = freeze(network).to(self.device)
+        piece = self._piece(network) if self.device.type == "cpu" else None
+        self.game = Game(network, self.patches, settings.ratio, settings.hint_share, piece)
+        self._resident = None if self.device.type == "cpu" else self._upload(np.asarray(self.images.images))
+        self._lesions = _Lesions(self.images.labels, self.patches)
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """The image as (*size, C) uint8."""
+        return spaces.Box(0, 255, (*self.patches.size, self.channels), np.uint8)
+
+    @property
+    def action_space(self) -> spaces.Space[Any]:
+        """One bit, or one score, for each patch, row by row."""
+        if self.settings.action_type == "score":
+            return spaces.Box(0.0, 1.0, (self.patches.count,), np.float32)
+        return spaces.MultiBinary(self.patches.count)
+
+    def fetch(self, index: np.ndarray) -> Tensor:
+        """Get images (B, C, *size) by their (B,) index."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(index).to(self.device)]
+        return self._upload(self.images.images[index])
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Give the view of images that agents get."""
+        return to_observation(images)
+
+    def scores(self, actions: Any, batch: int) -> Tensor:
+        """Check actions of any accepted form and bring them to (B, N) on the device: bool wishes, or float scores."""
+        try:
+            wanted = actions if isinstance(actions, Tensor) else torch.from_numpy(np.array(actions))
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"the action is no array of numbers ({error})") from None
+        grid, count = self.patches.grid, self.patches.count
+        if tuple(wanted.shape) not in ((batch, count), (batch, *grid)):
+            shown = tuple(wanted.shape[1:]) if batch == 1 and wanted.shape[:1] == (1,) else tuple(wanted.shape)
+            many = "" if batch == 1 else f"{batch} times "
+            raise BadInput(f"the action has shape {shown}: it must be {many}({count},) or {grid}")
+        wanted = wanted.to(self.device).reshape(batch, count)
+        if self.settings.action_type == "mask":
+            return wanted if wanted.dtype == torch.bool else wanted > 0.5
+        if self.device.type == "cpu" and bool(wanted.isnan().any()):
+            raise BadInput("the action holds NaN: scores must be numbers")
+        return wanted.float()
+
+    def play(self, images: Tensor, actions: Any, draws: np.ndarray) -> Outcome:
+        """Play one round with the chance that grows from the (B,) int64 draws."""
+        keys = chance.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
+        with torch.no_grad():  # not inference mode: learners keep what was paid for their backward pass
+            return self.game.play(images, self.scores(actions, len(images)), keys)
+
+    def lesion_cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+        """Share of the lesion patches of each image that a (B, *grid) mask hides; NaN where an image has none."""
+        return self._lesions.cover(index, mask)
+
+    def _upload(self, images: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(images, dtype=np.float32, copy=not images.flags.writeable)).to(self.device)
+        if not bool(tensor.sum().isfinite()):
+            raise BadInput(f"an image of {self.settings.dataset!r} holds NaN or Inf: see `maskgym data check`")
+        return tensor
+
+    def _piece(self, network: torch.nn.Module) -> int:
+        """Take the piece size from the settings, from what was measured before, or measure it now."""
+        if self.settings.piece:
+            return self.settings.piece
+
+        def measure() -> dict[str, Any]:
+            def forward(piece: int) -> None:
+                with torch.inference_mode():
+                    images = channels_last(torch.zeros(piece, self.channels, *self.patches.size))
+                    network(images, torch.zeros(piece, *self.patches.grid, dtype=torch.bool))
+
+            return {"piece": best_piece(forward)}
+
+        size = "x".join(map(str, self.patches.size))
+        name = f"piece-{self.fingerprint}-{size}-{torch.get_num_threads()}-threads-torch-{torch.__version__}"
+        return int(remember(name, measure)["piece"])
+
+
+class _Lesions:
+    """Which patches of an image hold lesion, worked out when an image is first met and kept."""
+
+    def __init__(self, labels: np.ndarray | None, patches: Patches):
+        self.labels, self.patches = labels, patches
+        count = 0 if labels is None else len(labels)
+        self.met = np.zeros(count, bool)
+        self.holds = np.zeros((count, *patches.grid), bool)  # (n, *grid) bool, True = any pixel is lesion
+
+    def cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
+        if self.labels is None:
+            return None
+        new = np.unique(index[~self.met[index]])
+        if len(new):
+            self.holds[new] = self.patches.any(torch.from_numpy(self.labels[new] > 0)).numpy()
+            self.met[new] = True
+        axes = tuple(range(1, mask.ndim))
+        holds = self.holds[index]
+        total = holds.sum(axes)
+        return np.where(total > 0, (holds & mask).sum(axes) / np.maximum(total, 1), np.nan)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise BadInput(f"unknown device {name!r}: choose cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device {name!r} asked for, but this torch sees no CUDA: use cpu")
+    return device
