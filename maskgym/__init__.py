@@ -12,9 +12,9 @@ from maskgym.envs.registry import register
 from maskgym.errors import BadInput
 
 __version__ = "0.1.0"
-__all__ = ["BadInput", "__version__", "parallel_env"]
+__all__ = ["BadInput", "__version__", "make_agent", "parallel_env"]
 
-_LAZY = {"parallel_env": "maskgym.envs.parallel"}
+_LAZY = {"make_agent": "maskgym.roster", "parallel_env": "maskgym.envs.parallel"}
 
 register()
 

@@ -67,7 +67,9 @@ class Game:
         """Hide, rebuild, and price every patch."""
         piece = self.piece or len(images)
         rounds = [self._pay(images[i : i + piece], mask[i : i + piece]) for i in range(0, len(images), piece)]
-        loss, reconstruction = rounds[0] if len(rounds) == 1 else (torch.cat(parts) for parts in zip(*rounds, strict=True))
+        loss, reconstruction = (
+            rounds[0] if len(rounds) == 1 else (torch.cat(parts) for parts in zip(*rounds, strict=True))
+        )
         return Outcome(mask, loss, loss.flatten(1).mean(1), reconstruction)
 
     def _pay(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,9 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         self._draw: np.ndarray | None = None  # (1,) int64: from which the chance of this episode grows
         self._shown: tuple[np.ndarray, Outcome] | None = None  # the last finished step, for render
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Show another image."""
         super().reset(seed=seed)
         self._draw = np.array([self.np_random.integers(2**63, dtype=np.int64)])

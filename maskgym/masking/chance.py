@@ -28,7 +28,9 @@ def _shift(bits: Tensor, by: int) -> Tensor:
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 
-def draw(shape: tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | str = "cpu") -> Tensor:
+def draw(
+    shape: tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
     """Draw keys from a torch generator, for those who have one (pre-training, agents)."""
     where = generator.device if generator is not None else torch.device(device)
     return torch.randint(0, 2**63 - 1, shape, generator=generator, device=where, dtype=torch.int64).to(device)

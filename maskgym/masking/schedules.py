@@ -41,4 +41,6 @@ def parse(text: str) -> Schedule:
         return _BY_NAME[name](*map(float, numbers))
     except (ValueError, TypeError):
         forms = ", ".join(_BY_NAME)
-        raise BadInput(f"{text!r} is no schedule: write a number, or one of {forms} with numbers after colons") from None
+        raise BadInput(
+            f"{text!r} is no schedule: write a number, or one of {forms} with numbers after colons"
+        ) from None

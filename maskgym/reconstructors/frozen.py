@@ -25,7 +25,7 @@ def freeze(network: nn.Module) -> nn.Module:
                 chain[position + 1] = nn.Identity()
     for module in frozen.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
-            module.to(memory_format=_FORMAT[module.weight.dim()])
+            module.weight.data = channels_last(module.weight.data)
     return frozen
 
 

@@ -59,7 +59,9 @@ def save(network: nn.Module, path: Path, about: dict[str, Any], half: bool = Fal
         os.replace(draft, path)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror or error}; free some space or choose another folder") from error
+        raise BadInput(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
+        ) from error
 
 
 def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]]:
@@ -76,7 +78,9 @@ def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]
         network.load_state_dict({key: _full(value) for key, value in weights.items()}, strict=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise BadInput(f"{path} is no reconstructor of ours or is damaged ({reason}): train or copy it again") from error
+        raise BadInput(
+            f"{path} is no reconstructor of ours or is damaged ({reason}): train or copy it again"
+        ) from error
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         raise BadInput(f"{path} holds weights that are not finite: train or copy it again")
     has = {"channels": header["settings"]["channels"], "axes": header["settings"]["dims"]}

@@ -1,0 +1,125 @@
+"""Agents that look and do not learn: chance, contiguous blocks, the centre, variance, intensity, gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskgym.agent import Agent
+
+
+class Random(Agent):
+    """Every patch is as good as any other: MAE's and SimMIM's masks, and the zero of every table.
+
+    >>> from maskgym import make_agent
+    >>> from maskgym.agent import Board
+    >>> from maskgym.masking.patches import Patches
+    >>> agent = make_agent("random", board=Board(Patches((64, 64), (8, 8))))
+    >>> int(agent.spend(agent.score(torch.zeros(1, 1, 64, 64))).sum())
+    48
+    """
+
+    name = "random"
+    paper = "MAE, SimMIM"
+
+    def score(self, images: Tensor) -> Tensor:
+        """Shuffle the patches."""
+        return _shuffled(self, len(images))
+
+
+@dataclass(frozen=True)
+class BlockSettings:
+    """Settings of `block`."""
+
+    blocks: int = 3
+    """How many centres are drawn in each image."""
+
+
+class Block(Agent):
+    """Hide contiguous blocks, as BEiT and I-JEPA do: patches near a random centre first, then near the next one."""
+
+    name = "block"
+    paper = "BEiT, I-JEPA"
+
+    Settings = BlockSettings
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by closeness to the nearest of the centres; ties are broken by chance."""
+        cells = _cells(self)  # (N, dims)
+        shuffled = _shuffled(self, len(images)).flatten(1)
+        centres = cells[shuffled.topk(self.settings.blocks, dim=1).indices]  # (B, blocks, dims)
+        far = torch.cdist(centres, cells.expand(len(images), -1, -1))  # (B, blocks, N)
+        return (-far.amin(1)).view(-1, *self.patches.grid)
+
+
+class Center(Agent):
+    """Hide the middle of the picture: the context encoder's mask."""
+
+    name = "center"
+    paper = "Context encoders"
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by closeness to the middle, measured along the axis on which a patch is farthest."""
+        cells = _cells(self)
+        middle = (torch.tensor(self.patches.grid, device=cells.device) - 1) / 2
+        far = ((cells - middle).abs() / (middle + 0.5)).amax(1)
+        return (-far).view(1, *self.patches.grid).expand(len(images), *self.patches.grid)
+
+
+class Variance(Agent):
+    """Hide what is busy: the variance of the pixels in a patch."""
+
+    name = "variance"
+    paper = "baseline"
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by the variance, averaged over channels."""
+        return (_mean(self, images.square()) - _mean(self, images).square()).mean(1)
+
+
+class Intensity(Agent):
+    """Hide what is bright: the mean of the pixels in a patch."""
+
+    name = "intensity"
+    paper = "baseline"
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by the mean over pixels and channels."""
+        return _mean(self, images).mean(1)
+
+
+class Gradient(Agent):
+    """Hide edges: the mean squared step from a pixel to the next along each axis."""
+
+    name = "gradient"
+    paper = "baseline"
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by the squared differences, summed over axes."""
+        total = torch.zeros_like(images)
+        for axis in range(2, images.dim()):
+            step = images.diff(dim=axis).square()
+            last = [0, 0] * (images.dim() - 1 - axis)
+            total += F.pad(step, (*last, 0, 1))
+        return _mean(self, total).mean(1)
+
+
+def _shuffled(agent: Agent, batch: int) -> Tensor:
+    """Random ranks (B, *grid) as floats, all different."""
+    ranks = agent.chance(batch).argsort(1).to(torch.float32)
+    return ranks.view(batch, *agent.patches.grid)
+
+
+def _cells(agent: Agent) -> Tensor:
+    """Where each patch lies in the grid, (N, dims) float."""
+    axes = [torch.arange(cells, device=agent.board.device, dtype=torch.float32) for cells in agent.patches.grid]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+
+
+def _mean(agent: Agent, images: Tensor) -> Tensor:
+    """Average each channel over each patch: (B, C, *grid)."""
+    flat = agent.patches.mean(images.flatten(0, 1))
+    return flat.view(*images.shape[:2], *agent.patches.grid)
