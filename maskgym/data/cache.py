@@ -92,7 +92,7 @@ def fetch(name: str, key: dict[str, Any], make: Callable[[Writer], None], chosen
         _write(entry, make)
     found = _open(entry)
     if found is None:
-        raise BadInput(f"the cache entry {entry} vanished on opening: run again, or set MASKGYM_CACHE to another folder")
+        raise BadInput(f"the cache entry {entry} vanished on opening: run again, or set MASKGYM_CACHE elsewhere")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ class Images:
     patients: tuple[str, ...]  # whom each image is of
     channels: tuple[str, ...]
     classes: tuple[str, ...]  # names of labels 1, 2, ...
+    regions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # scored together -> the classes it is made of
+    grades: np.ndarray | None = None  # (n,) int64 class of the whole image, -1 = not graded
+    grade_names: tuple[str, ...] = ()
+    spacing: np.ndarray | None = None  # (n, len(size)) float32 mm of a pixel; None for pictures and phantoms
+    notes: tuple[str, ...] = ()  # what was left out or repaired on the way, a line each
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,7 +67,9 @@ def load(
         if split_file is not None:
             raise BadInput("phantoms have no patients to split: leave the split file out")
         return _phantoms(spec, size, split, cache)
-    raise BadInput(f"unknown layout {spec.layout!r}")
+    from maskgym.data import real
+
+    return real.load(dataset, spec, size, split, split_file, cache)
 
 
 def _phantoms(spec: Spec, size: tuple[int, ...], split: str, cache: Path | None) -> Images:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args, get_type_hints
+from typing import Literal, cast, get_args, get_type_hints
 from urllib.parse import unquote
 
 from maskgym.errors import BadInput
@@ -65,6 +68,16 @@ def parse(dataset: str) -> Spec:
     if not colon or not folder:
         raise BadInput(f"{dataset!r} is not a data set: write `phantoms`, or LAYOUT:FOLDER as in `lgg:/data/kaggle_3m`")
     return Spec(layout, Path(folder).expanduser(), options)
+
+
+def explained() -> list[tuple[str, str, str]]:
+    """Name, default and sentence of every option, for help and docs."""
+    body = cast(ast.ClassDef, ast.parse(inspect.getsource(Options)).body[0]).body
+    sentences: dict[str, str] = {}
+    for line, after in pairwise(body):
+        if isinstance(line, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            sentences[cast(ast.Name, line.target).id] = str(after.value.value)
+    return [(field.name, str(field.default), sentences[field.name]) for field in fields(Options)]
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
