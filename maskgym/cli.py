@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data split": ("maskgym.commands.data:Split", "split a data set by patient and save it as JSON"),
     "data clear": ("maskgym.commands.data:Clear", "empty the cache of prepared images"),
     "reconstructor train": ("maskgym.commands.reconstructor:Train", "train the frozen network of an environment"),
+    "reconstructor bundle": ("maskgym.commands.reconstructor:Bundle", "train the networks that ship with the package"),
 }
 
 

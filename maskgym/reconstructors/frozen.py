@@ -1,4 +1,4 @@
-"""Making a network that will never learn again fast: norms folded into convolutions, channels last, pieces that fit the cache."""
+"""Making a network that will never learn again fast: norms folded in, channels last, pieces that fit the cache."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Saving and loading reconstructors: safetensors with the settings as JSON beside the weights, strict and without pickle.
+"""Saving and loading reconstructors: safetensors, the settings as JSON beside the weights, strict and without pickle.
 
-A reconstructor is any `nn.Module` called as `network(images, mask) -> images`: (B, C, *size) with hidden patches filled,
-the mask (B, *grid) bool, True = hidden, giving (B, C, *size). The ones in `_CLASSES` can be saved and loaded by name.
+A reconstructor is any `nn.Module` called as `network(images, mask) -> images`: (B, C, *size) with hidden patches
+filled, the mask (B, *grid) bool, True = hidden, giving (B, C, *size). Those in `_CLASSES` can be saved and loaded.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from torch import nn
 from maskgym.errors import BadInput
 
 _CLASSES = {"unet": "maskgym.reconstructors.unet:UNet"}
-_BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED = Path(__file__).parent / "bundled"
 
 
 def bundled() -> list[str]:
     """Name the reconstructors that ship with the package."""
-    return sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
+    return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
 
 
 def locate(name: str) -> Path:
     """Find a reconstructor by its bundled name, its file, or the folder that `maskgym reconstructor train` wrote."""
     if name in bundled():
-        return _BUNDLED / f"{name}.safetensors"
+        return BUNDLED / f"{name}.safetensors"
     path = Path(name).expanduser()
     path = path / "model.safetensors" if path.is_dir() else path
     if path.is_file():

@@ -1,15 +1,18 @@
 """A small, fast U-Net that fills hidden patches in, for images and volumes.
 
-It is our own and not MONAI's for two reasons: it must load within a second (importing MONAI takes longer than that), and
-its norms must fold into its convolutions when it is frozen (MONAI's U-Nets hide them behind activations).
+It is our own and not MONAI's for two reasons: it must load within a second (importing MONAI takes longer than that),
+and its norms must fold into its convolutions when it is frozen (MONAI's U-Nets hide them behind activations).
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -19,25 +22,27 @@ _NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 class UNet(nn.Module):
     """Encoder and decoder with skips; the output is added to the input, so visible pixels cost it little.
 
-    The picture is folded by `fold` before the first convolution (pixel unshuffle), which makes the network several times
-    faster at equal width, and unfolded after the last one.
+    The picture is folded by `fold` before the first convolution (pixel unshuffle), which makes the network several
+    times faster at equal width, and unfolded after the last one.
     """
 
-    def __init__(self, channels: int = 1, dims: int = 2, widths: tuple[int, ...] = (32, 48, 64, 96), fold: int = 2):
+    def __init__(self, channels: int = 1, dims: int = 2, widths: tuple[int, ...] = (48, 64, 96), fold: int = 4):
         super().__init__()
         self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
         self.channels, self.dims, self.fold = channels, dims, fold
         conv = _CONV[dims]
         self.stem = _block((channels + 1) * fold**dims, widths[0], dims)
-        self.down = nn.ModuleList(_block(a, b, dims, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(_block(a, b, dims, stride=2) for a, b in pairwise(widths))
         self.deep = nn.ModuleList(_block(b, b, dims) for b in widths[1:])
-        self.up = nn.ModuleList(conv(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(_block(a, a, dims) for a in widths[:-1])
         self.head = conv(widths[0], channels * fold**dims, 1)
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid) bool, True = hidden."""
         size = tuple(images.shape[2:])
+        if any(side % self.fold for side in size):
+            raise BadInput(f"image size {size} does not suit this U-Net: each side must be a multiple of {self.fold}")
         patches = Patches(size, tuple(side // cells for side, cells in zip(size, mask.shape[1:], strict=True)))
         x = torch.cat([images, patches.spread(mask).to(images.dtype)], 1)
         x = self.stem(_folded(x, self.fold))

@@ -1,0 +1,182 @@
+"""Training a reconstructor: whole-image loss under random masks of every ratio, so that reward means the same at each.
+
+All chance of step s is drawn from (seed, s), so a run that was killed and resumed ends with the weights of one that was
+not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking import chance
+from maskgym.masking.patches import Patches
+from maskgym.masking.select import budget, select
+from maskgym.reconstructors import baselines
+from maskgym.reconstructors.frozen import freeze
+
+_CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a reconstructor is trained."""
+
+    steps: int = 6000
+    """Optimiser steps."""
+    batch: int = 32
+    """Images a step."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW; a short warm-up before it, a cosine to zero after it."""
+    weight_decay: float = 1e-4
+    """Weight decay of AdamW."""
+    lowest_ratio: float = 0.1
+    """The lowest share of patches that is hidden; each image draws its own share."""
+    highest_ratio: float = 0.9
+    """The highest share."""
+    widths: tuple[int, ...] = (48, 64, 96)
+    """Channels of the U-Net's levels."""
+    fold: int = 4
+    """Side of the pixel blocks that are folded into channels before the first level."""
+    seed: int = 0
+    """Of the weights and of all chance."""
+    device: str = "cpu"
+    """Where to train."""
+
+
+Report = Callable[[int, float], None]  # (steps done, loss)
+
+
+def train(
+    images: np.ndarray,
+    patches: Patches,
+    settings: TrainSettings,
+    folder: Path,
+    report: Report | None = None,
+    save_every: int = 200,
+) -> nn.Module:
+    """Train on images (n, C, *size), going on from the folder's checkpoint if there is one; returns the network."""
+    from maskgym.reconstructors.unet import UNet
+
+    device = torch.device(settings.device)
+    torch.manual_seed(settings.seed)
+    network = UNet(images.shape[1], patches.dims, settings.widths, settings.fold).to(device)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.95), fused=True
+    )
+    first = _resume(folder, settings, network, optimiser)
+    writer = _board(folder) if first < settings.steps else None
+    network.train()
+    for step in range(first, settings.steps):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.lr * _share_of_peak(step, settings.steps)
+        batch, mask = _draw(images, patches, settings, step)
+        loss = Game(network, patches).pay(batch.to(device), mask.to(device)).reward.mean()
+        if not bool(loss.isfinite()):
+            raise BadInput(f"the loss is {loss.item()} at step {step}: lower lr {settings.lr} or check the images")
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        done = step + 1
+        if done % 20 == 0 or done == settings.steps:
+            assert writer is not None
+            writer.add_scalar("loss", loss.item(), done)
+            writer.add_scalar("learning rate", optimiser.param_groups[0]["lr"], done)
+            if report is not None:
+                report(done, loss.item())
+        if done % save_every == 0 or done == settings.steps:
+            _save(folder, settings, network, optimiser, done)
+    if writer is not None:
+        writer.close()
+    return network.eval()
+
+
+def held_out(network: nn.Module, images: Tensor, patches: Patches, ratio: float, seed: int = 0) -> dict[str, float]:
+    """Mean squared error on the hidden pixels of images (n, C, *size): the network's and that of both baselines."""
+    keys = chance.keys(torch.arange(len(images)) + (seed << 32), patches.count)
+    mask = select(keys, budget(ratio, patches.count), keys).view(-1, *patches.grid)
+    hidden = mask.float().mean()
+    game = Game(freeze(network).cpu(), patches, ratio, piece=16)
+    errors = {}
+    with torch.no_grad():
+        errors["network"] = float((game.pay(images, mask).patch_loss * mask).mean() / hidden)
+        for name, fill in (("patch mean", baselines.patch_mean), ("blurred", baselines.blurred)):
+            error = (fill(images, mask, patches) - images).square().mean(1)
+            errors[name] = float((patches.mean(error) * mask).mean() / hidden)
+    return errors
+
+
+def _draw(images: np.ndarray, patches: Patches, settings: TrainSettings, step: int) -> tuple[Tensor, Tensor]:
+    """The images and masks of one step: random images, flips, a ratio for each image, random patches."""
+    random = np.random.default_rng((settings.seed, step))
+    batch = torch.from_numpy(images[np.sort(random.integers(len(images), size=settings.batch))])
+    for axis in range(2, batch.dim()):
+        if random.random() < 0.5:
+            batch = batch.flip(axis)
+    order = torch.from_numpy(random.random((settings.batch, patches.count))).argsort(1).argsort(1)
+    ratios = random.uniform(settings.lowest_ratio, settings.highest_ratio, settings.batch)
+    counts = np.clip((ratios * patches.count).astype(np.int64), 1, patches.count - 1)
+    mask = order < torch.from_numpy(counts)[:, None]
+    return batch, mask.view(-1, *patches.grid)
+
+
+def _share_of_peak(step: int, steps: int) -> float:
+    warm = max(1, min(200, steps // 10))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + cos(pi * (step - warm) / max(1, steps - warm)))
+
+
+def _save(folder: Path, settings: TrainSettings, network: nn.Module, optimiser: Any, step: int) -> None:
+    state = {
+        "settings": json.dumps(asdict(settings)),
+        "step": step,
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
+    draft = folder / f".{_CHECKPOINT}.{os.getpid()}"
+    try:
+        torch.save(state, draft)
+        os.replace(draft, folder / _CHECKPOINT)
+    except (OSError, RuntimeError) as error:
+        draft.unlink(missing_ok=True)
+        raise BadInput(f"cannot save to {folder} ({error}): free some space; the last checkpoint stands") from error
+
+
+def _resume(folder: Path, settings: TrainSettings, network: nn.Module, optimiser: Any) -> int:
+    """Load the folder's checkpoint if it has one made with the same settings; returns the steps already done."""
+    path = folder / _CHECKPOINT
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=settings.device, weights_only=True)
+        then = json.loads(state["settings"])
+    except Exception as error:
+        raise BadInput(f"{path} is damaged ({type(error).__name__}): remove it to start anew") from error
+    now = json.loads(json.dumps(asdict(settings)))
+    differ = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
+    if differ:
+        raise BadInput(f"{folder} holds a run with other settings ({'; '.join(differ)}): choose another --out")
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    return int(state["step"])
+
+
+def _board(folder: Path) -> Any:
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder))
+
+
