@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,7 +69,8 @@ class Agent(nn.Module):
         super().__init__()
         self.board, self.patches, self.seed = board, board.patches, seed
         self.settings = self.Settings() if settings is None else settings
-        self._asked = 0  # images met so far: the agent's chance is hashed from it
+        self.turns: Tensor  # (2,) int64: images scored and masks spent so far; the agent's chance is hashed from them
+        self.register_buffer("turns", torch.zeros(2, dtype=torch.int64, device=board.device))
         self._attached: list[Any] = [None, None]  # student, teacher; in a list, so that they are not saved as ours
 
     # What an agent does
@@ -77,8 +79,11 @@ class Agent(nn.Module):
         """Score every patch of z-scored images (B, C, *size): (B, *grid), higher = hide sooner."""
         raise TypeError(f"agent {type(self).__name__} does not say how it scores: override score(images)")
 
-    def sample(self, images: Tensor) -> Tensor:
-        """Score as while exploring; agents without a stochastic side score as ever."""
+    def sample(self, images: Tensor, index: Tensor | None = None) -> Tensor:
+        """Score as while learning: with chance if the agent explores, by what it remembers of images `index` (B,) if it does.
+
+        `score` is what an agent makes of images it has never met; agents without such a difference score as ever.
+        """
         return self.score(images)
 
     def observe(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> dict[str, float]:
@@ -99,8 +104,8 @@ class Agent(nn.Module):
         """Take the network that fills patches in: an environment's frozen one, or student and teacher in training."""
         self._attached = [student, teacher]
 
-    def auxiliary_loss(self, images: Tensor, mask: Tensor, patch_loss: Tensor) -> Tensor | None:
-        """Add a term to the student's loss in pre-training."""
+    def auxiliary_loss(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> Tensor | None:
+        """Add a term to the student's loss in pre-training; arguments as in `observe`, the patch loss with its gradient."""
         return None
 
     def learn(self, env: Any, steps: int, report: Callable[[int, dict[str, float]], None] | None = None) -> Agent:
@@ -112,7 +117,7 @@ class Agent(nn.Module):
         done = 0
         while done < steps:
             images, index = from_observation(observations), infos["index"]
-            wish = self.spend(self.sample(images))
+            wish = self.spend(self.sample(images, index))
             observations, _, _, _, infos = env.step(wish)
             figures = self.observe(images, infos["mask"].bool(), infos["patch_reward"], index)
             done += len(images)
@@ -129,6 +134,19 @@ class Agent(nn.Module):
         if attached is None:
             raise BadInput(f"agent {self.name!r} needs a reconstructor: make it with an environment, or call attach")
         return attached
+
+    @contextmanager
+    def looking(self) -> Iterator[nn.Module]:
+        """Lend the network for a look that leaves no trace: no gradients, evaluation mode, each module's mode put back."""
+        network = self.network
+        learning = [module for module in network.modules() if module.training]
+        network.eval()
+        try:
+            with torch.no_grad():
+                yield network
+        finally:
+            for module in learning:
+                module.training = True
 
     def act(self, observation: Any, sample: bool = False) -> Any:
         """Answer an observation of any face with a mask: one image, a batch, tensors, or PettingZoo's dictionary."""
@@ -148,13 +166,19 @@ class Agent(nn.Module):
     def spend(self, scores: Tensor, hidden: int | None = None, hard_share: float = 1.0) -> Tensor:
         """Turn scores into the mask of K patches that they ask for, (B, N) bool."""
         flat = scores.detach().flatten(1)
-        return select(flat, self.board.budget if hidden is None else hidden, self.chance(len(flat)), hard_share)
+        keys = self._keys(len(flat), self.patches.count, spent=True)
+        return select(flat, self.board.budget if hidden is None else hidden, keys, hard_share)
 
-    def chance(self, batch: int) -> Tensor:
-        """Give the next random keys (batch, N) int64, the same one by one as in a batch."""
-        turns = torch.arange(self._asked, self._asked + batch, device=self.board.device)
-        self._asked += batch
-        return chance.keys(turns + (self.seed << 32), self.patches.count)
+    def chance(self, batch: int, count: int | None = None) -> Tensor:
+        """Give the next random keys (batch, count or N) int64 to score by, the same one by one as in a batch."""
+        return self._keys(batch, self.patches.count if count is None else count, spent=False)
+
+    def _keys(self, batch: int, count: int, spent: bool) -> Tensor:
+        start = (2 * self.seed + spent) << 32
+        wrapped = (start + 2**63) % 2**64 - 2**63  # any seed fits
+        turns = torch.arange(batch, device=self.turns.device) + self.turns[int(spent)] + wrapped
+        self.turns[int(spent)] += batch
+        return chance.keys(turns, count)
 
     # Saving
 
@@ -249,3 +273,11 @@ def _replace(path: Path, content: bytes) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Make networks from a seed without touching anybody else's chance."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -29,14 +29,16 @@ def agent_class(name: str) -> type[Agent]:
     return loaded
 
 
-def make_agent(spec: str, env: Any = None, *, board: Board | None = None, seed: int = 0, **settings: Any) -> Agent:
+def make_agent(
+    spec: str, env: Any = None, *, board: Board | None = None, seed: int | None = None, **settings: Any
+) -> Agent:
     """Make an agent for an environment (or a board): `make_agent("loss-map", env, masks=8)`.
 
     Args:
         spec: a name, `NAME:FOLDER` to load a saved one, either with settings after a `?` as in "loss-map?masks=8".
         env: an environment of maskgym, single, vector or wrapped; its frozen network is attached.
         board: the game, where there is no environment.
-        seed: of the agent's own chance.
+        seed: of the agent's own chance; 0, or the saved one's, where it is not given.
         settings: fields of the agent's Settings.
     """
     where, _, options = spec.partition("?")
@@ -50,7 +52,8 @@ def make_agent(spec: str, env: Any = None, *, board: Board | None = None, seed: 
     written = dict(part.partition("=")[::2] for part in options.split("&")) if options else {}
     if folder and (written or settings):
         raise BadInput(f"{spec!r} loads a saved agent with its own settings: leave the settings away")
-    agent = cls.load(folder, board) if folder else cls(board, read_settings(cls, {**written, **settings}), seed)
+    agent = cls.load(folder, board) if folder else cls(board, read_settings(cls, {**written, **settings}), seed or 0)
+    agent.seed = agent.seed if seed is None else seed
     if task is not None:
         agent.attach(task.game.reconstructor)
     return agent.to(board.device)
