@@ -17,7 +17,15 @@ _MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D
 def keys(seeds: Tensor, count: int) -> Tensor:
     """Hash (B,) int64 seeds into (B, count) int64 keys in [0, 2^63): the random order in which ties are broken."""
     turns = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int64)
-    bits = seeds[:, None] + turns * _STEP
+    return _mixed(seeds[:, None] + turns * _STEP)
+
+
+def again(earlier: Tensor) -> Tensor:
+    """Make other keys out of keys, as if drawn anew: a second choice must not follow from who lost the first one."""
+    return _mixed(earlier + _STEP)
+
+
+def _mixed(bits: Tensor) -> Tensor:
     bits = (bits ^ _shift(bits, 30)) * _MIX[0]
     bits = (bits ^ _shift(bits, 27)) * _MIX[1]
     return _shift(bits ^ _shift(bits, 31), 1)

@@ -15,4 +15,4 @@ def to_observation(images: Tensor) -> Tensor:
 
 def from_observation(observations: Tensor) -> Tensor:
     """Bring (B, *size, C) uint8 back to (B, C, *size) float32, exact to half a grey."""
-    return observations.movedim(-1, 1).to(torch.float32).sub_(_CENTRE).div_(_DEVIATION)
+    return observations.movedim(-1, 1).to(torch.float32).sub(_CENTRE).div_(_DEVIATION)

@@ -1,4 +1,4 @@
-"""Which patches are hidden: exactly K of them, the top scores first and chance for the rest. The one rule, used by all."""
+"""Which patches are hidden: exactly K of them, the top scores first and chance for the rest. One rule, used by all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maskgym.errors import BadInput
+from maskgym.masking.chance import again
 
 
 def budget(ratio: float, count: int) -> int:
@@ -42,6 +43,6 @@ def select(scores: Tensor, hidden: int, chance: Tensor, hard_share: float = 1.0)
         ranked = scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)[:, :hard]
         mask.scatter_(1, shuffled.gather(1, ranked), True)
     if hard < hidden:
-        rest = chance.masked_fill(mask, -1).topk(hidden - hard, dim=1).indices
+        rest = again(chance).masked_fill(mask, -1).topk(hidden - hard, dim=1).indices
         mask.scatter_(1, rest, True)
     return mask
