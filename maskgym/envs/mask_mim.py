@@ -23,8 +23,8 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
     squared error. Every patch is an agent of its own: the error of each patch is in `info["patch_reward"]`.
 
     ## Action Space
-    `MultiBinary(N)`: 1 hides a patch, row by row. `step` also takes the shape of the grid, booleans and floats. Too many
-    wanted, some are dropped at random; too few, some are added at random. With `action_type="score"` it is
+    `MultiBinary(N)`: 1 hides a patch, row by row. `step` also takes the shape of the grid, booleans and floats. Too
+    many wanted, some are dropped at random; too few, some are added at random. With `action_type="score"` it is
     `Box(0, 1, (N,))` and the environment hides the K highest scores.
 
     ## Observation Space
@@ -42,8 +42,8 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
     After one step: `terminated=True`, never truncated.
 
     ## Information
-    `index` (int); after a step also `mask` (grid, int8, what was really hidden), `patch_reward` (grid, float32) and, where
-    the image has labels, `lesion_cover` (share of its lesion patches that were hidden).
+    `index` (int); after a step also `mask` (grid, int8, what was really hidden), `patch_reward` (grid, float32) and,
+    where the image has labels, `lesion_cover` (share of its lesion patches that were hidden).
 
     ## Arguments
     The fields of `maskgym.envs.task.Settings`, by keyword.
@@ -96,7 +96,7 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         self._shown = (self._index, outcome)
         return self.task.observe(images)[0].cpu().numpy(), float(outcome.reward[0]), True, False, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """Draw image, mask, reconstruction and error of the last finished step side by side: (H, W, 3) uint8."""
         if self.render_mode is None:
             return None
@@ -117,6 +117,6 @@ def pick(draws: np.ndarray, count: int, options: dict[str, Any] | None) -> np.nd
         index = np.broadcast_to(np.asarray(options["index"]), draws.shape)
     except ValueError:
         raise BadInput(f"index {options['index']} must be one number, or {len(draws)} of them") from None
-    if index.dtype.kind not in "iu" or not ((0 <= index) & (index < count)).all():
+    if index.dtype.kind not in "iu" or not ((index >= 0) & (index < count)).all():
         raise BadInput(f"index {options['index']} is out of range: the split has images 0 to {count - 1}")
     return index.astype(np.int64)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -54,12 +54,17 @@ class Settings:
     @classmethod
     def of(cls, keywords: dict[str, Any]) -> Settings:
         """Build settings from keywords, refusing unknown ones by the nearest known name."""
-        known = [field.name for field in fields(cls)]
-        for name in keywords:
+        known = get_type_hints(cls)
+        for name, value in keywords.items():
             if name not in known:
                 near = get_close_matches(name, known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise BadInput(f"unknown keyword {name!r}: {hint}")
+            kinds = get_args(known[name]) or (known[name],)
+            fitting = (*kinds, int) if float in kinds else kinds
+            if not isinstance(value, fitting) or isinstance(value, bool):
+                wanted = " or ".join(kind.__name__ for kind in kinds)
+                raise BadInput(f"{name} {value!r} is of type {type(value).__name__}: give {wanted}")
         return cls(**keywords)
 
 
@@ -87,13 +92,16 @@ class Task:
             raise BadInput(f"unknown action_type {settings.action_type!r}: choose one of {', '.join(ACTION_TYPES)}")
         if settings.piece < 0:
             raise BadInput(f"piece {settings.piece} is negative: 0 measures the best one")
-        self.device = _device(settings.device)
+        self.device = choose_device(settings.device)
         Game(torch.nn.Identity(), self.patches, settings.ratio, settings.hint_share)  # refuse before anything is loaded
         self.images = load(settings.dataset, size=size, split=settings.split, split_file=settings.split_file or None)
+        if not len(self.images):
+            raise BadInput(f"the split {settings.split!r} of {settings.dataset!r} is empty: choose another")
         self.channels = self.images.images.shape[1]
         network, self.about = store.load(settings.reconstructor, self.channels, self.patches.dims)
         self.fingerprint = store.fingerprint(network)
         network = freeze(network).to(self.device)
+        self._try(network)
         piece = self._piece(network) if self.device.type == "cpu" else None
         self.game = Game(network, self.patches, settings.ratio, settings.hint_share, piece)
         self._resident = None if self.device.type == "cpu" else self._upload(np.asarray(self.images.images))
@@ -155,6 +163,19 @@ class Task:
             raise BadInput(f"an image of {self.settings.dataset!r} holds NaN or Inf: see `maskgym data check`")
         return tensor
 
+    def _try(self, network: torch.nn.Module) -> None:
+        """Run the network once, so that a size it cannot take is told now and not in the first step."""
+        images = torch.zeros(1, self.channels, *self.patches.size, device=self.device)
+        try:
+            with torch.no_grad():
+                network(channels_last(images), torch.zeros(1, *self.patches.grid, dtype=torch.bool, device=self.device))
+        except RuntimeError as error:
+            size = "x".join(map(str, self.patches.size))
+            raise BadInput(
+                f"reconstructor {self.settings.reconstructor!r} cannot take images of {size} "
+                f"({str(error).splitlines()[0][:80]}): choose an image_size it divides, such as a multiple of 16"
+            ) from error
+
     def _piece(self, network: torch.nn.Module) -> int:
         """Take the piece size from the settings, from what was measured before, or measure it now."""
         if self.settings.piece:
@@ -195,7 +216,8 @@ class _Lesions:
         return np.where(total > 0, (holds & mask).sum(axes) / np.maximum(total, 1), np.nan)
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """Turn a name into a device that is there."""
     try:
         device = torch.device(name)
     except RuntimeError:

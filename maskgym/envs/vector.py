@@ -24,12 +24,13 @@ OUTPUTS = ("numpy", "torch")
 class MaskMIMVector(VectorEnv[Any, Any, Any]):
     """`MaskMIM` many times over, one forward of the network a step.
 
-    Sub-environment i is seeded with `seed + i` and then meets the same images and the same chance as a lone environment.
+    Sub-environment i is seeded with `seed + i` and then meets the same images and the same chance as a lone
+    environment.
 
     Args:
         num_envs: how many games are played at once.
-        autoreset_mode: when a finished game is followed by the next. SAME_STEP (default) wastes nothing: the step returns
-            the next image, what was paid is in `infos["final_info"]`. NEXT_STEP and DISABLED are Gymnasium's own.
+        autoreset_mode: when a finished game is followed by the next. SAME_STEP (default) wastes nothing: the step
+            returns the next image, what was paid is in `infos["final_info"]`. NEXT_STEP and DISABLED are Gymnasium's.
         output: "numpy", or "torch" to keep observations, rewards and infos as tensors on the device.
         repeat: show each image to so many neighbouring sub-environments, so that masks of one image can be compared.
         render_mode: "rgb_array" or none.
@@ -75,7 +76,7 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._images: Tensor | None = None  # (n, C, *size) float32 on the device: what is shown now
         self._shown: tuple[Tensor, Outcome] | None = None  # the last finished step, for render
 
-    @property
+    @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generators of the sub-environments."""
         return tuple(self.streams.generators)
@@ -134,7 +135,7 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             reward = reward * self._out(played)
         return self._observe(), reward, self._out(played), self._out(np.zeros(self.num_envs, bool)), infos
 
-    def render(self) -> tuple[np.ndarray, ...] | None:  # type: ignore[override]
+    def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw the last finished step of every sub-environment."""
         if self.render_mode is None or self._images is None:
             return None
