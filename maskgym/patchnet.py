@@ -1,0 +1,69 @@
+"""The trunk that turns an image or a volume into one feature vector per patch; policies and rankers put heads on it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+
+from maskgym.masking.patches import Patches
+
+_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+
+
+class PatchNet(nn.Module):
+    """Strided convolutions down to one cell per patch, then dilated ones that let patches see their surroundings.
+
+    There is no norm, on purpose. Reinforcement learning hands a network small batches that repeat the same image, so
+    batch statistics are noise; and a batch norm gives one answer while acting and another while learning, so that the
+    probabilities an actor-critic compares would come from two policies. With the images z-scored and the weights drawn
+    after He et al. (2015), activations keep their scale through the few layers there are.
+
+    Args:
+        channels: of the images.
+        patches: the grid; a patch side of 2^k * m is reached by k halvings and, where m > 1, one step of m.
+        width: features per patch.
+        dilations: one 3x3 convolution at patch resolution for each; (1, 2, 4, 1) sees 8 patches in every direction.
+
+    >>> import torch
+    >>> PatchNet(1, Patches((64, 64), (8, 8)))(torch.zeros(2, 1, 64, 64)).shape
+    torch.Size([2, 48, 8, 8])
+    """
+
+    def __init__(self, channels: int, patches: Patches, width: int = 48, dilations: tuple[int, ...] = (1, 2, 4, 1)):
+        super().__init__()
+        self.patches, self.width = patches, width
+        conv: Any = _CONV[patches.dims]
+        strides = _strides(patches.patch)
+        widths = (channels, *[width] * len(strides))
+        layers: list[nn.Module] = []
+        for (inside, outside), (kernel, stride) in zip(pairwise(widths), strides, strict=True):
+            padding = tuple(1 if side == 3 else 0 for side in kernel)
+            layers += [conv(inside, outside, kernel, stride, padding), nn.ReLU(inplace=True)]
+        for dilation in dilations:
+            layers += [conv(width, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        for layer in self.layers:
+            if isinstance(layer, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn z-scored images (B, C, *size) into features (B, width, *grid)."""
+        return self.layers(images)
+
+
+def _strides(patch: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Say kernel and stride of each convolution that together bring a patch down to one cell, axis by axis.
+
+    Halvings overlap (kernel 3, padding 1); the rest that two does not divide is one step whose kernel is its stride. A
+    patch that cannot be halved gets a first convolution all the same, because the rest alone would see no neighbours.
+    """
+    rest, halvings = list(patch), []
+    while any(side % 2 == 0 for side in rest):
+        halvings.append(tuple(2 if side % 2 == 0 else 1 for side in rest))
+        rest = [side // 2 if side % 2 == 0 else side for side in rest]
+    layers = [((3,) * len(patch), stride) for stride in halvings or [(1,) * len(patch)]]
+    return layers + ([(tuple(rest), tuple(rest))] if prod(rest) > 1 else [])
