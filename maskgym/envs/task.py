@@ -123,7 +123,7 @@ class Task:
         """Get images (B, C, *size) by their (B,) index."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(index).to(self.device)]
-        return self._upload(self.images.images[index])
+        return self._upload(np.asarray(self.images.images)[index])
 
     def observe(self, images: Tensor) -> Tensor:
         """Give the view of images that agents get."""
@@ -158,7 +158,8 @@ class Task:
         return self._lesions.cover(index, mask)
 
     def _upload(self, images: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(images, dtype=np.float32, copy=not images.flags.writeable)).to(self.device)
+        writeable = images if images.flags.writeable else images.copy()  # torch refuses read-only maps
+        tensor = torch.from_numpy(writeable).to(self.device)
         if not bool(tensor.sum().isfinite()):
             raise BadInput(f"an image of {self.settings.dataset!r} holds NaN or Inf: see `maskgym data check`")
         return tensor

@@ -31,7 +31,7 @@ class UNet(nn.Module):
         self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
         self.channels, self.dims, self.fold = channels, dims, fold
         conv = _CONV[dims]
-        self.stem = _block((channels + 1) * fold**dims, widths[0], dims)
+        self.stem = _block(channels * fold**dims + 1, widths[0], dims)
         self.down = nn.ModuleList(_block(a, b, dims, stride=2) for a, b in pairwise(widths))
         self.deep = nn.ModuleList(_block(b, b, dims) for b in widths[1:])
         self.up = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
@@ -43,9 +43,8 @@ class UNet(nn.Module):
         size = tuple(images.shape[2:])
         if any(side % self.fold for side in size):
             raise BadInput(f"image size {size} does not suit this U-Net: each side must be a multiple of {self.fold}")
-        patches = Patches(size, tuple(side // cells for side, cells in zip(size, mask.shape[1:], strict=True)))
-        x = torch.cat([images, patches.spread(mask).to(images.dtype)], 1)
-        x = self.stem(_folded(x, self.fold))
+        hidden = _hidden_share(mask, size, self.fold).to(images.dtype)
+        x = self.stem(torch.cat([_folded(images, self.fold), hidden], 1))
         skips = []
         for down, deep in zip(self.down, self.deep, strict=True):
             skips.append(x)
@@ -59,6 +58,16 @@ class UNet(nn.Module):
 def _block(inside: int, outside: int, dims: int, stride: int = 1) -> nn.Sequential:
     conv = _CONV[dims](inside, outside, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(conv, _NORM[dims](outside), nn.ReLU(inplace=True))
+
+
+def _hidden_share(mask: Tensor, size: tuple[int, ...], fold: int) -> Tensor:
+    """Say of each folded pixel how much of it is hidden: (B, *grid) bool -> (B, 1, *size / fold)."""
+    patch = tuple(side // cells for side, cells in zip(size, mask.shape[1:], strict=True))
+    if not any(side % fold for side in patch):  # the usual case: patches are made of whole folded pixels
+        small = Patches(tuple(side // fold for side in size), tuple(side // fold for side in patch))
+        return small.spread(mask)
+    pixels = Patches(size, patch).spread(mask).float()[:, 0]
+    return Patches(size, (fold,) * len(size)).mean(pixels)[:, None]
 
 
 def _folded(x: Tensor, by: int) -> Tensor:

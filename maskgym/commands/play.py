@@ -1,0 +1,99 @@
+"""`maskgym envs` and `maskgym render`: look at the environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskgym.envs.registry import IDS
+from maskgym.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Envs:
+    """List the registered environments."""
+
+    def __call__(self) -> None:
+        """Print a line each."""
+        from rich.console import Console
+        from rich.table import Table
+
+        from maskgym.envs.task import Settings, parse_size
+        from maskgym.masking.patches import Patches
+
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for heading in ("id", "image", "patch", "grid", "patches", "hidden", "reconstructor"):
+            table.add_column(heading)
+        for name, keywords in IDS.items():
+            settings = Settings.of(dict(keywords))
+            size = parse_size(settings.image_size, 2, "image_size")
+            patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
+            grid = " x ".join(map(str, patches.grid))
+            hidden = f"{settings.ratio:.0%}"
+            cells = (str(settings.image_size), str(settings.patch_size), grid, str(patches.count), hidden)
+            table.add_row(f"maskgym:{name}", *cells, settings.reconstructor)
+        Console().print(table)
+
+
+@dataclass(frozen=True)
+class Render:
+    """Let an agent play some images and draw image, mask, reconstruction and error of each."""
+
+    out: Path
+    """The PNG to write."""
+    env: str = "MaskMIM-v0"
+    """A registered id."""
+    agent: str = "random"
+    """Who plays: a name from `maskgym agents`, or NAME:FOLDER."""
+    images: int = 4
+    """How many images, a row each."""
+    dataset: str = "phantoms"
+    """Where images come from."""
+    reconstructor: str = ""
+    """The frozen network; empty = the environment's own."""
+    split: str = "test"
+    """Which images."""
+    ratio: float = 0.75
+    """Share of the patches that is hidden."""
+    seed: int = 0
+    """Which images and which chance."""
+
+    def __call__(self) -> None:
+        """Play and draw."""
+        import numpy as np
+        from PIL import Image
+
+        if self.images < 1:
+            raise BadInput(f"images {self.images} must be at least 1")
+        env = make(self.env, split=self.split, ratio=self.ratio, dataset=self.dataset, reconstructor=self.reconstructor)
+        from maskgym import make_agent
+
+        player = make_agent(self.agent, env, seed=self.seed)
+        rows = []
+        for turn in range(self.images):
+            observation, _ = env.reset(seed=self.seed if turn == 0 else None)
+            env.step(player.act(observation))
+            rows.append(np.asarray(env.render()))
+        save_png(Image.fromarray(np.concatenate(rows)), self.out)
+        print(f"wrote {self.out}: image, mask, reconstruction, error")
+
+
+def make(env_id: str, reconstructor: str = "", **keywords: object):  # type: ignore[no-untyped-def]
+    """Make a registered environment for drawing, its own reconstructor unless another is named."""
+    import gymnasium as gym
+
+    name = env_id.removeprefix("maskgym:")
+    if name not in IDS:
+        raise BadInput(f"unknown environment {env_id!r}: registered are {', '.join(IDS)}")
+    if reconstructor:
+        keywords["reconstructor"] = reconstructor
+    return gym.make(f"maskgym:{name}", render_mode="rgb_array", **keywords)
+
+
+def save_png(picture, path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Write a picture, or say in one line why it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, format="PNG")
+    except OSError as error:
+        raise BadInput(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
