@@ -21,7 +21,7 @@ class Report:
 
     found: Found
     opened: int = 0  # cases that can be used
-    shapes: Counter[tuple[int, ...]] = field(default_factory=Counter)  # (H, W) or (D, H, W) of the cases
+    shapes: Counter[tuple[float, ...]] = field(default_factory=Counter)  # (H, W) or (D, H, W) of the cases
     spacings: Counter[tuple[float, ...]] = field(default_factory=Counter)
     ranges: list[tuple[float, float]] = field(default_factory=list)  # lowest and highest value of each case
     cases_of_class: Counter[str] = field(default_factory=Counter)

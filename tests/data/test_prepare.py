@@ -1,0 +1,169 @@
+import numpy as np
+import published
+import pytest
+
+from maskgym.data.prepare import pad_or_crop, resize, zscore
+from maskgym.data.source import load
+
+
+def volume_set(folder, make, cases=3, affine=None):
+    """A folder data set of volumes, the labels 1 where the volume is above 200."""
+    for number in range(cases):
+        volume = make(number)
+        published.nifti(folder / "images" / f"{number}.nii.gz", volume, affine)
+        published.nifti(folder / "masks" / f"{number}.nii.gz", (volume > 200).astype(np.uint8), affine)
+    return f"folder:{folder}"
+
+
+def test_resizing_to_the_same_size_changes_nothing():
+    image = published.body((1, 6, 8), np.float32)
+    assert resize(image, (6, 8)) is image
+
+
+def test_a_linear_ramp_stays_linear_when_it_grows():
+    ramp = np.arange(8, dtype=np.float32)[None]
+    np.testing.assert_allclose(resize(ramp, (16,))[0, 1:-1], np.arange(0.25, 7, 0.5), atol=1e-6)
+
+
+def test_shrinking_averages_instead_of_skipping():
+    checkers = (np.indices((16, 16)).sum(0) % 2).astype(np.float32)[None]
+    np.testing.assert_allclose(resize(checkers, (4, 4))[:, 1:-1, 1:-1], 0.5, atol=1e-6)
+
+
+def test_labels_are_never_mixed():
+    labels = published.lesion((1, 12, 12), 7) * 3
+    assert set(np.unique(resize(labels, (7, 19), nearest=True))) <= {0, 21}
+
+
+def test_growing_by_a_whole_factor_repeats_labels():
+    labels = np.arange(6).reshape(1, 2, 3)
+    np.testing.assert_array_equal(resize(labels, (4, 6), nearest=True)[0], labels[0].repeat(2, 0).repeat(2, 1))
+
+
+def test_padding_and_cropping_keep_the_centre():
+    image = np.arange(1, 17, dtype=np.float32).reshape(1, 4, 4)
+    np.testing.assert_array_equal(pad_or_crop(image, (2, 2))[0], image[0, 1:3, 1:3])
+    padded = pad_or_crop(image, (8, 2))
+    np.testing.assert_array_equal(padded[0, 2:6], image[0, :, 1:3])
+    assert (padded[0, :2] == 1).all()
+    assert (pad_or_crop(image, (8, 8), background=True)[0, 0] == 0).all()
+
+
+def test_a_zscore_over_nonzero_pixels_leaves_zeros_out_of_the_count():
+    image = np.array([[[0, 0, 2, 4]]], np.float32)
+    np.testing.assert_allclose(zscore(image, image != 0)[0, 0], [-3, -3, -1, 1])
+    assert abs(zscore(image).mean()) < 1e-6
+
+
+def test_slices_are_cut_across_the_axis_asked_for(tmp_path):
+    dataset = volume_set(tmp_path, lambda _: published.body((20, 24, 28), np.float32))
+    for axis, size, letter in ((0, (28, 24), "x"), (1, (28, 20), "y"), (2, (24, 20), "z")):
+        images = load(f"{dataset}?axis={axis}&body=0.01", size=size)
+        assert all(f"_{letter}" in name for name in images.ids)
+
+
+def test_the_head_is_up_the_front_is_up_and_right_is_left(tmp_path):
+    """One bright corner: the patient's left, front, head. x runs to the right, y to the front, z to the head."""
+    corner = published.body((20, 20, 20), np.float32)
+    corner[2:4, 16:18, 16:18] = 1000
+    dataset = volume_set(tmp_path, lambda _: corner)
+    for axis, to_the_left in ((2, False), (1, False), (0, True)):
+        images = load(f"{dataset}?axis={axis}&clip=0,100&body=0", size=(20, 20))
+        _, _, row, column = np.unravel_index(images.images.argmax(), images.images.shape)
+        assert row < 10
+        assert (column < 10) == to_the_left
+
+
+def test_a_volume_stored_in_another_orientation_comes_out_the_same(tmp_path):
+    rng = np.random.default_rng(1)
+    volumes = [rng.integers(0, 255, (8, 10, 12)).astype(np.float32) for _ in range(3)]
+    plain = load(volume_set(tmp_path / "a", volumes.__getitem__), size=(12, 10, 8))
+    turned = np.array([[0, 0, -1, 7], [1, 0, 0, 0], [0, -1, 0, 11], [0, 0, 0, 1.0]])  # of (y, -z, -x)
+
+    def stored(number):
+        return volumes[number][::-1, :, ::-1].transpose(1, 2, 0)
+
+    other = load(volume_set(tmp_path / "b", stored, affine=turned), size=(12, 10, 8))
+    np.testing.assert_array_equal(plain.images, other.images)
+    np.testing.assert_array_equal(plain.labels, other.labels)
+
+
+def test_spacing_is_evened_out_before_slicing(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (16, 16, 8)).astype(np.uint8)
+    dataset = volume_set(tmp_path, lambda _: noise, affine=np.diag([1, 1, 3.0, 1]))
+    coarse = load(f"{dataset}?body=0", size=(16, 16))
+    fine = load(f"{dataset}?body=0&spacing=1", size=(16, 16))
+    assert len(fine) == 3 * len(coarse)
+    np.testing.assert_allclose(fine.spacing, 1)
+    flat = load(f"{dataset}?spacing=1,1,2", size=(12, 16, 16))
+    np.testing.assert_allclose(flat.spacing[0], (2, 1, 1))
+
+
+def test_the_spacing_told_is_that_of_the_images_not_of_the_files(tmp_path):
+    dataset = volume_set(tmp_path, lambda _: published.body((16, 16, 8)), affine=np.diag([2, 2, 3.0, 1]))
+    np.testing.assert_allclose(load(dataset, size=(32, 16)).spacing[0], (1, 2))
+    np.testing.assert_allclose(load(f"{dataset}?fit=pad", size=(32, 16)).spacing[0], (2, 2))
+
+
+def test_a_window_clips_in_the_units_of_the_file(tmp_path):
+    def volume(_):
+        out = np.full((12, 12, 6), -1000, np.int16)
+        out[3:9, 3:9], out[5, 5], out[6, 6] = 40, 3000, -100
+        return out
+
+    images = load(f"{volume_set(tmp_path, volume)}?window=-160,240&body=0", size=(6, 12, 12))
+    assert len(np.unique(images.images[0].round(4))) == 4
+    ordinary = np.array([-160, -100, 40, 240])
+    got = np.unique(images.images[0].round(4))
+    np.testing.assert_allclose(np.diff(got) / (got[-1] - got[0]), np.diff(ordinary) / 400, atol=1e-3)
+
+
+def test_one_wild_voxel_does_not_darken_the_rest(tmp_path):
+    def wild(_):
+        out = published.body((12, 12, 12), np.float32)
+        out[6, 6, 6] = 1e6
+        return out
+
+    assert load(volume_set(tmp_path, wild), size=(12, 12, 12)).images.max() < 5
+
+
+def test_slices_without_body_are_dropped_and_counted_whatever_their_labels(tmp_path):
+    for name in "abc":
+        volume = np.zeros((20, 20, 10), np.float32)
+        volume[4:16, 4:16, 3:8] = published.body((12, 12, 5)) + 100
+        volume[..., 0] += np.random.default_rng(0).random((20, 20)) * 5  # noise in the air
+        label = np.zeros((20, 20, 10), np.uint8)
+        label[8:12, 8:12, 0] = 1
+        published.nifti(tmp_path / "images" / f"{name}.nii.gz", volume)
+        published.nifti(tmp_path / "masks" / f"{name}.nii.gz", label)
+    images = load(f"folder:{tmp_path}", size=(16, 16))
+    assert len(images) == 5
+    assert not images.labels.any()
+    assert "5 slices without body were left out" in images.notes
+    assert len(load(f"folder:{tmp_path}?body=0", size=(16, 16))) == 6  # the others are one flat value
+
+
+def test_black_lgg_slices_are_dropped(tmp_path):
+    published.lgg(tmp_path)
+    for file in tmp_path.glob("*/*_1.tif"):
+        published.tiff(file, np.random.default_rng(0).integers(0, 9, (32, 32, 3)).astype(np.uint8))
+    images = load(f"lgg:{tmp_path}", size=(32, 32))
+    assert not any(name.endswith("_1") for name in images.ids)
+
+
+def test_padded_volumes_keep_their_labels_in_place(tmp_path):
+    dataset = volume_set(tmp_path, lambda _: published.body((10, 12, 8), np.float32))
+    images = load(f"{dataset}?fit=pad&clip=0,100", size=(16, 16, 16))
+    inside = images.images[0, 0][images.labels[0] == 1]
+    outside = images.images[0, 0][images.labels[0] == 0]
+    assert inside.min() > outside.max()
+
+
+@pytest.mark.parametrize("zscore_over", ["all", "nonzero"])
+def test_mean_and_deviation_are_those_of_what_is_counted(tmp_path, zscore_over):
+    dataset = volume_set(tmp_path, lambda _: published.body((12, 12, 12), np.float32))
+    images = load(f"{dataset}?zscore={zscore_over}&clip=0,100", size=(12, 12, 12))
+    image = images.images[0, 0]
+    counted = image if zscore_over == "all" else image[2:10, 2:10, 2:10]  # where `body` is not zero
+    assert abs(counted.mean()) < 1e-4
+    assert abs(counted.std() - 1) < 1e-4
