@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -80,9 +81,9 @@ class Agent(nn.Module):
         raise TypeError(f"agent {type(self).__name__} does not say how it scores: override score(images)")
 
     def sample(self, images: Tensor, index: Tensor | None = None) -> Tensor:
-        """Score as while learning: with chance if the agent explores, by what it remembers of images `index` (B,) if it does.
+        """Score as while learning: with chance if the agent explores, with what it remembers of images `index` (B,).
 
-        `score` is what an agent makes of images it has never met; agents without such a difference score as ever.
+        `score` is what an agent makes of images it has never met; agents that know no such difference score as ever.
         """
         return self.score(images)
 
@@ -105,7 +106,7 @@ class Agent(nn.Module):
         self._attached = [student, teacher]
 
     def auxiliary_loss(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> Tensor | None:
-        """Add a term to the student's loss in pre-training; arguments as in `observe`, the patch loss with its gradient."""
+        """Add a term to the student's loss in pre-training; arguments as in `observe`, patch loss differentiable."""
         return None
 
     def learn(self, env: Any, steps: int, report: Callable[[int, dict[str, float]], None] | None = None) -> Agent:
@@ -137,7 +138,7 @@ class Agent(nn.Module):
 
     @contextmanager
     def looking(self) -> Iterator[nn.Module]:
-        """Lend the network for a look that leaves no trace: no gradients, evaluation mode, each module's mode put back."""
+        """Lend the network for a look that leaves no trace: without gradients, in evaluation mode for as long."""
         network = self.network
         learning = [module for module in network.modules() if module.training]
         network.eval()
@@ -184,10 +185,9 @@ class Agent(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Write weights and settings into a folder, each file whole or not at all."""
-        from safetensors.torch import save as encode
+        from safetensors.torch import save_model
 
         folder = Path(folder)
-        weights = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         about = {
             "agent": self.name,
             "settings": asdict(self.settings),
@@ -199,8 +199,10 @@ class Agent(nn.Module):
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _replace(folder / _WEIGHTS, encode(weights))
-            _replace(folder / _ABOUT, json.dumps(about, indent=2).encode())
+            with _draft(folder / _WEIGHTS) as draft:
+                save_model(self, str(draft))  # a tensor that goes by several names is written once
+            with _draft(folder / _ABOUT) as draft:
+                draft.write_text(json.dumps(about, indent=2))
         except OSError as error:
             raise BadInput(
                 f"cannot save to {folder}: {error.strerror or error}; free space or choose another"
@@ -210,7 +212,7 @@ class Agent(nn.Module):
     def load(cls, folder: Path | str, board: Board) -> Agent:
         """Load what `save` wrote, for the same kind of agent, patches and channels (size and ratio may differ)."""
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load_model
 
         folder = Path(folder)
         if not (folder / _ABOUT).is_file():
@@ -233,9 +235,9 @@ class Agent(nn.Module):
             )
         agent = cls(board, read_settings(cls, about["settings"]), about["seed"])
         try:
-            agent.load_state_dict(load_file(folder / _WEIGHTS), strict=True)
+            load_model(agent, folder / _WEIGHTS, strict=True)
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0][:120]
+            reason = " ".join(str(error).split())[:120]
             raise BadInput(f"{folder / _WEIGHTS} is damaged or of another agent ({reason}): save it again") from error
         return agent.to(board.device)
 
@@ -244,17 +246,22 @@ def read_settings(cls: type[Agent], given: dict[str, Any]) -> Any:
     """Build an agent's settings, reading strings as the type of the field's default."""
     assert is_dataclass(cls.Settings)
     known = {field.name: field for field in fields(cls.Settings)}
+    kinds = get_type_hints(cls.Settings)
     filled = {}
     for name, value in given.items():
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known) or 'none'}"
             raise BadInput(f"agent {cls.name!r} has no setting {name!r}: {hint}")
-        filled[name] = _read(name, value, known[name].default)
+        filled[name] = _read(name, value, kinds[name], known[name].default)
     return cls.Settings(**filled)
 
 
-def _read(name: str, value: Any, default: Any) -> Any:
+def _read(name: str, value: Any, kind: Any, default: Any) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise BadInput(f"{name}={value} is unknown: choose {' or '.join(map(str, get_args(kind)))}")
+        return value
     if not isinstance(value, str) or isinstance(default, str):
         return tuple(value) if isinstance(value, list) else value
     try:
@@ -265,19 +272,27 @@ def _read(name: str, value: Any, default: Any) -> Any:
         raise BadInput(f"setting {name}={value!r} must be of type {type(default).__name__}") from None
 
 
-def _replace(path: Path, content: bytes) -> None:
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """Lend a file name beside `path` that takes its place when all is written, and leaves nothing when it is not."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.write_bytes(content)
+        yield draft
         os.replace(draft, path)
-    except OSError:
+    finally:
         draft.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Make networks from a seed without touching anybody else's chance."""
+    """Run code that draws from the global generators from a seed, without touching anybody else's chance."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)

@@ -53,7 +53,7 @@ def kmeans(points: Tensor, chance: Tensor, clusters: int = 2, iterations: int = 
 
 
 def _first_labels(gram: Tensor, square: Tensor, chance: Tensor) -> Tensor:
-    """Pick first centres by k-means++ (each drawn by its squared distance to those before it) and label by the nearest."""
+    """Draw first centres by k-means++, each by the squared distance to those before it, and label by the nearest."""
     restarts, clusters = chance.shape[1:]
     part = chance.to(torch.float64) / 2**63  # (B, R, k) in [0, 1)
     count = gram.shape[1]
@@ -75,8 +75,8 @@ def _measure(gram: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tenso
     """Measure the clusters that (B, R, N) labels make.
 
     Returns:
-        their sizes (B, R, k, 1), the squared lengths of their sums (B, R, k, 1), and the squared distance of every point
-        to every centre less the point's own squared length (B, R, k, N), infinite where a cluster is empty.
+        their sizes (B, R, k, 1); the squared lengths of their sums (B, R, k, 1); the squared distance of every point to
+        every centre less the point's own squared length (B, R, k, N), infinite where a cluster is empty.
     """
     names = torch.arange(clusters, device=labels.device)[:, None]
     held = (labels[:, :, None] == names).to(gram.dtype)  # (B, R, k, N)

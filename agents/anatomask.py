@@ -1,0 +1,63 @@
+"""AnatoMask: a teacher rebuilds the image under a random mask; what it rebuilt worst is hidden again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from maskgym.agent import Agent
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking.select import select
+
+
+@dataclass(frozen=True)
+class AnatoMaskSettings:
+    """Settings of `anatomask`."""
+
+    share: float = 0.5
+    """Share of the hidden patches that is chosen by loss, the rest is chance; where the paper's schedule ends."""
+    target: Literal["raw", "normalised"] = "raw"
+    """"raw": the network gives pixels. "normalised": it was trained to give patches of mean 0 and variance 1."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.share <= 1.0:
+            raise BadInput(f"share {self.share} is outside [0, 1]: 0 leaves all to chance, the paper ends at 0.5")
+
+
+class AnatoMask(Agent):
+    """Hide the patches that the network rebuilt worst under one random mask, and fill up at random.
+
+    The network is the EMA teacher in pre-training and the frozen reconstructor in an environment. Only the K patches
+    that the random mask hid have a loss; a mask made of nothing but losses would be that random mask again. So the
+    worst `share` of K are scored and all other patches are left to chance; a schedule up to `share` may choose fewer.
+    """
+
+    name = "anatomask"
+    paper = "AnatoMask"
+    needs = "reconstructor"
+
+    Settings = AnatoMaskSettings
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score the worst patches of one random mask by their loss, all others -1."""
+        keys = self.chance(len(images))
+        hidden = select(keys, self.board.budget, keys, hard_share=0.0)  # (B, N)
+        with self.looking() as network:
+            outcome = Game(network, self.patches, self.board.ratio).pay(images, hidden.view(-1, *self.patches.grid))
+            loss = outcome.patch_loss.flatten(1)
+            if self.settings.target == "normalised":
+                loss = self._normalised_loss(images, outcome.reconstruction.float())
+        loss = loss.masked_fill(~hidden, -1.0)
+        worst = select(loss, round(self.settings.share * self.board.budget), keys)
+        return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)
+
+    def _normalised_loss(self, images: Tensor, reconstruction: Tensor) -> Tensor:
+        """Compare with patches of mean 0 and variance 1 as the student's training does: (B, N)."""
+        target = self.patches.split(images)
+        variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
+        target = (target - mean) / (variance + 1e-6).sqrt()
+        return (self.patches.split(reconstruction) - target).square().mean(-1)

@@ -1,0 +1,63 @@
+"""`loss-map`: ask the reconstructor itself, under many random masks, which patches it rebuilds badly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from maskgym.agent import Agent
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking.select import select
+
+_PIXELS = {"cpu": 2**19, "cuda": 2**24}  # that go through the network at once; on a CPU, what stays in its cache
+
+
+@dataclass(frozen=True)
+class LossMapSettings:
+    """Settings of `loss-map`."""
+
+    masks: int = 16
+    """Random masks under which an image is rebuilt; each is a forward of the network."""
+    piece: int = 0
+    """Images that go through the network at once; 0 = by their size and the device."""
+
+    def __post_init__(self) -> None:
+        if self.masks < 1 or self.piece < 0:
+            raise BadInput(f"loss-map with masks={self.masks}, piece={self.piece}: take at least one mask, and piece 0")
+
+
+class LossMap(Agent):
+    """Hide what the network rebuilds badly: the mean loss of each patch over the random masks that hid it.
+
+    This is what the masking papers chase. It is not the best mask: hiding a patch makes its hidden neighbours harder,
+    too, and a patch's own loss does not show that.
+    """
+
+    name = "loss-map"
+    paper = "baseline"
+    needs = "reconstructor"
+
+    Settings = LossMapSettings
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by the mean loss while hidden; a patch that no mask hid gets the mean of the others."""
+        batch, masks, count = len(images), self.settings.masks, self.patches.count
+        keys = self.chance(batch, masks * count).view(-1, count)
+        hidden = select(keys, self.board.budget, keys, hard_share=0.0).view(batch, masks, count)
+        piece = self.settings.piece or max(1, _PIXELS[images.device.type] // prod(self.patches.size))
+        part = max(1, piece // masks)
+        with self.looking() as network:
+            game = Game(network, self.patches, self.board.ratio, piece=piece)
+            losses = [
+                game.pay(some.repeat_interleave(masks, 0), mask.view(-1, *self.patches.grid)).patch_loss
+                for some, mask in zip(images.split(part), hidden.split(part), strict=True)
+            ]
+        loss = torch.cat(losses).view(batch, masks, count)
+        times = hidden.sum(1)  # (B, N) how often each patch was hidden
+        mean = (loss * hidden).sum(1) / times.clamp(min=1)
+        others = mean.sum(1, keepdim=True) / (times > 0).sum(1, keepdim=True)
+        return torch.where(times > 0, mean, others).view(batch, *self.patches.grid)
