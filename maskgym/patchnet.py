@@ -39,8 +39,7 @@ class PatchNet(nn.Module):
         strides = _strides(patches.patch)
         widths = (channels, *[width] * len(strides))
         layers: list[nn.Module] = []
-        for (inside, outside), (kernel, stride) in zip(pairwise(widths), strides, strict=True):
-            padding = tuple(1 if side == 3 else 0 for side in kernel)
+        for (inside, outside), (kernel, stride, padding) in zip(pairwise(widths), strides, strict=True):
             layers += [conv(inside, outside, kernel, stride, padding), nn.ReLU(inplace=True)]
         for dilation in dilations:
             layers += [conv(width, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
@@ -55,8 +54,8 @@ class PatchNet(nn.Module):
         return self.layers(images)
 
 
-def _strides(patch: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Say kernel and stride of each convolution that together bring a patch down to one cell, axis by axis.
+def _strides(patch: tuple[int, ...]) -> list[tuple[int | tuple[int, ...], tuple[int, ...], int]]:
+    """Say kernel, stride and padding of each convolution that together bring a patch down to one cell, axis by axis.
 
     Halvings overlap (kernel 3, padding 1); the rest that two does not divide is one step whose kernel is its stride. A
     patch that cannot be halved gets a first convolution all the same, because the rest alone would see no neighbours.
@@ -65,5 +64,5 @@ def _strides(patch: tuple[int, ...]) -> list[tuple[tuple[int, ...], tuple[int, .
     while any(side % 2 == 0 for side in rest):
         halvings.append(tuple(2 if side % 2 == 0 else 1 for side in rest))
         rest = [side // 2 if side % 2 == 0 else side for side in rest]
-    layers = [((3,) * len(patch), stride) for stride in halvings or [(1,) * len(patch)]]
-    return layers + ([(tuple(rest), tuple(rest))] if prod(rest) > 1 else [])
+    layers: list[Any] = [(3, stride, 1) for stride in halvings or [(1,) * len(patch)]]
+    return layers + ([(tuple(rest), tuple(rest), 0)] if prod(rest) > 1 else [])

@@ -80,9 +80,7 @@ class MaskMIMParallel(_Base):
 
     def step(
         self, actions: dict[str, Any]
-    ) -> tuple[
-        dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
-    ]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Count the ayes, hide, rebuild, pay every patch."""
         if not self.agents:
             raise gym.error.ResetNeeded("call reset before the first step and after every step: a game is one step")

@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking import chance
+from maskgym.masking.patches import Patches
+from maskgym.reconstructors.unet import UNet
+
+GRIDS = [((32, 48), (8, 8)), ((16, 16, 32), (8, 8, 16))]
+grids = pytest.mark.parametrize(("size", "patch"), GRIDS, ids=["2D", "3D"])
+
+
+class Shift(nn.Module):
+    """Adds what it has learned; keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.tensor(0.3))
+
+    def forward(self, images, mask):
+        self.shown = images
+        return images + self.by
+
+
+def round_of(size, patch, channels=1, count=6):
+    torch.manual_seed(0)
+    patches = Patches(size, patch)
+    images = torch.randn(count, channels, *size)
+    return patches, images, torch.rand(count, patches.count), chance.keys(torch.arange(count), patches.count)
+
+
+@grids
+@torch.no_grad()
+def test_the_patch_loss_is_the_mean_squared_error_of_a_naive_double_loop(size, patch):
+    patches, images, scores, keys = round_of(size, patch, channels=3)
+    outcome = Game(Shift(), patches, 0.5).play(images, scores, keys)
+    cells = list(np.ndindex(patches.grid))
+    for image in range(len(images)):
+        losses = []
+        for cell in cells:
+            own = tuple(slice(i * side, (i + 1) * side) for i, side in zip(cell, patch, strict=True))
+            error = images[image, :, *own] - outcome.reconstruction[image, :, *own]
+            losses.append(float((error**2).sum() / error.numel()))
+            assert float(outcome.patch_loss[image][cell]) == pytest.approx(losses[-1], rel=1e-4)
+        assert float(outcome.reward[image]) == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+@grids
+def test_hidden_pixels_are_filled_with_the_mean_of_their_own_image_and_channel(size, patch):
+    patches, images, scores, keys = round_of(size, patch, channels=2)
+    network = Shift()
+    outcome = Game(network, patches, 0.5).play(images, scores, keys)
+    hidden = patches.spread(outcome.mask).expand_as(images)
+    means = images.mean(tuple(range(2, images.dim())), keepdim=True).expand_as(images)
+    torch.testing.assert_close(network.shown[hidden], means[hidden])
+    assert torch.equal(network.shown[~hidden], images[~hidden])
+
+
+@grids
+@pytest.mark.parametrize("hint_share", [0.0, 0.5, 1.0])
+def test_exactly_the_budget_is_hidden(size, patch, hint_share):
+    patches, images, scores, keys = round_of(size, patch)
+    for ratio in (0.25, 0.5, 0.75):
+        outcome = Game(Shift(), patches, ratio, hint_share).play(images, scores > 0.9, keys)
+        assert outcome.mask.shape == (6, *patches.grid)
+        assert (outcome.mask.flatten(1).sum(1) == int(ratio * patches.count)).all()
+
+
+@grids
+def test_an_image_is_paid_the_same_alone_in_a_batch_and_in_pieces(size, patch):
+    patches, images, scores, keys = round_of(size, patch)
+    network = UNet(1, len(size), (8, 12), 2).eval()
+    with torch.no_grad():
+        whole = Game(network, patches).play(images, scores, keys)
+        for piece in (1, 4, 6, 64):
+            parts = Game(network, patches, piece=piece).play(images, scores, keys)
+            assert torch.equal(parts.mask, whole.mask)
+            torch.testing.assert_close(parts.patch_loss, whole.patch_loss, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(parts.reconstruction, whole.reconstruction, atol=1e-5, rtol=1e-5)
+        for i in range(len(images)):
+            alone = Game(network, patches).play(images[i : i + 1], scores[i : i + 1], keys[i : i + 1])
+            torch.testing.assert_close(alone.reward[0], whole.reward[i], atol=1e-6, rtol=1e-5)
+
+
+@grids
+def test_a_learning_network_gets_gradients(size, patch):
+    patches, images, scores, keys = round_of(size, patch)
+    network = UNet(1, len(size), (8, 12), 2).train()
+    Game(network, patches, piece=4).play(images, scores, keys).reward.mean().backward()
+    gradients = [parameter.grad for parameter in network.parameters()]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.abs().max() > 0 for gradient in gradients)
+
+
+@grids
+def test_half_precision_plays_the_same_game(size, patch):
+    patches, images, scores, keys = round_of(size, patch)
+    game = Game(UNet(1, len(size), (8, 12), 2).eval(), patches)
+    with torch.no_grad():
+        full = game.play(images, scores, keys)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = game.play(images, scores, keys)
+    assert half.patch_loss.dtype == half.reward.dtype == torch.float32
+    assert torch.equal(half.mask, full.mask)
+    torch.testing.assert_close(half.patch_loss, full.patch_loss, atol=0.05, rtol=0.05)
+
+
+def test_a_compiled_game_is_the_same_game():
+    patches, images, scores, keys = round_of((32, 48), (8, 8))
+    game = Game(UNet(1, 2, (8, 12), 2).eval(), patches)
+    with torch.no_grad():
+        plain = game.play(images, scores, keys)
+        compiled = torch.compile(game.play, backend="eager", fullgraph=True)(images, scores, keys)
+    assert torch.equal(compiled.mask, plain.mask)
+    torch.testing.assert_close(compiled.patch_loss, plain.patch_loss)
+
+
+def test_a_wanted_mask_and_the_score_that_means_it_play_the_same_round():
+    patches, images, scores, keys = round_of((32, 48), (8, 8))
+    game = Game(Shift(), patches)
+    wanted = scores > 0.5
+    assert torch.equal(game.spend(wanted, keys), game.spend(wanted.float(), keys))
+    assert torch.equal(game.spend(wanted.view(-1, *patches.grid), keys), game.spend(wanted, keys))
+
+
+@pytest.mark.parametrize("hint_share", [-0.1, 1.1, float("nan")])
+def test_a_hint_share_outside_its_range_is_refused(hint_share):
+    with pytest.raises(BadInput, match=f"hint_share {hint_share} is outside"):
+        Game(Shift(), Patches((16, 16), (8, 8)), hint_share=hint_share)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@grids
+def test_a_gpu_plays_the_same_game(size, patch):
+    patches, images, scores, keys = round_of(size, patch)
+    network = UNet(1, len(size), (8, 12), 2).eval()
+    with torch.no_grad():
+        here = Game(network, patches).play(images, scores, keys)
+        there = Game(network.cuda(), patches).play(images.cuda(), scores.cuda(), keys.cuda())
+    assert torch.equal(there.mask.cpu(), here.mask)
+    torch.testing.assert_close(there.patch_loss.cpu(), here.patch_loss, atol=1e-2, rtol=1e-2)

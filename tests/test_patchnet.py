@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from maskgym.masking.patches import Patches
+from maskgym.patchnet import PatchNet
+
+GRIDS = [
+    ((64, 64), (8, 8)),
+    ((48, 24), (6, 3)),
+    ((30, 30), (5, 5)),
+    ((16, 16), (1, 1)),
+    ((64, 64), (32, 32)),
+    ((24, 16), (12, 4)),
+    ((32, 32, 32), (8, 8, 8)),
+    ((6, 16, 16), (1, 8, 4)),
+    ((9, 16, 12), (3, 4, 12)),
+]
+
+
+@pytest.mark.parametrize(("size", "patch"), GRIDS, ids=str)
+def test_every_patch_gets_one_feature_vector(size, patch):
+    patches = Patches(size, patch)
+    net = PatchNet(2, patches, width=12)
+    assert net(torch.randn(3, 2, *size)).shape == (3, 12, *patches.grid)
+
+
+@pytest.mark.parametrize(("size", "patch"), GRIDS, ids=str)
+def test_the_feature_of_a_patch_depends_on_every_pixel_of_it(size, patch):
+    torch.manual_seed(0)
+    patches = Patches(size, patch)
+    net = PatchNet(1, patches, width=16, dilations=())
+    images = torch.randn(1, 1, *size, requires_grad=True)
+    middle = tuple(cells // 2 for cells in patches.grid)
+    net(images)[0, :, *middle].sum().backward()
+    assert patches.mean((images.grad[0] != 0).float())[0, *middle] == 1
+
+
+def test_dilated_convolutions_let_a_patch_see_eight_patches_far():
+    patches = Patches((80, 80), (4, 4))
+    net = PatchNet(1, patches, width=8)
+    images = torch.randn(1, 1, 80, 80, requires_grad=True)
+    net(images)[0, :, 10, 10].sum().backward()
+    seen = patches.mean(images.grad[0].abs())[0] > 0
+    assert seen[2, 10] or seen[18, 10]
+    assert not seen[0].any()
+
+
+def test_activations_keep_their_scale_without_any_norm():
+    torch.manual_seed(0)
+    net = PatchNet(1, Patches((64, 64), (8, 8)))
+    assert 0.05 < net(torch.randn(16, 1, 64, 64)).square().mean() < 5
+    assert not any("Norm" in type(module).__name__ for module in net.modules())
+
+
+def test_an_image_is_seen_the_same_alone_and_in_a_batch_acting_and_learning():
+    net = PatchNet(1, Patches((32, 32), (8, 8)), width=8)
+    images = torch.randn(5, 1, 32, 32)
+    whole = net.train()(images)
+    torch.testing.assert_close(net.eval()(images[2:3])[0], whole[2])
