@@ -1,12 +1,14 @@
 """Phantoms: made-up slices and volumes with organs and lesions, the data every registered environment starts from.
 
-A picture looks like an axial slice cut from a trunk: a wall of fat round a body that fills most of the frame, about ten
-organs with soft, irregular borders, vessels, a smooth shading over everything, noise, and one to three small lesions.
-Nothing in it is there for show; every ingredient gives a masking agent something to weigh:
+A picture looks like an axial slice cut from a trunk: a muscular wall round a cavity of fat, about ten organs with soft,
+irregular borders, vessels, a smooth shading over everything, noise, and one to three small lesions. Nothing in it is
+there for show; every ingredient gives a masking agent something to weigh:
 
 - an organ's brightness is drawn afresh for every picture, and inside it is nearly flat: one visible patch tells it
   all, and only hiding the *whole* organ costs the reconstructor much, so a patch's worth depends on its neighbours;
-- fibrous organs carry stripes whose phase is one for the organ: busy to look at, easy to continue from any part;
+- the wall is striped by fibres that run alike in every picture: as busy as anything, yet known by heart, so hiding it
+  spends the budget for nothing;
+- fibrous organs carry stripes whose phase is one for the picture: hard to guess until any of them is seen;
 - speckled organs carry a grain that nobody can guess: hiding them costs the same whatever else is hidden;
 - borders, vessels and lesions are small surprises, worth hiding each by itself.
 
@@ -17,8 +19,9 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 1  # raise it when pictures change: caches, bundled networks and par depend on it
+VERSION = 2  # raise it when pictures change: caches, bundled networks and par depend on it
 
+AIR, WALL, CAVITY, FIRST = range(4)  # parts of a picture: these, then organs from FIRST on, then vessels
 ORGANS = 10
 VESSELS = 5
 LESIONS = 3  # at most
@@ -45,35 +48,38 @@ def make(seed: int, indices: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndar
 
 def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
     """All chance of one picture. Lengths are in half frames, textures in pixels, brightness in arbitrary units."""
-    axes = len(size)
-    uniform, parts = rng.uniform, 2 + ORGANS + VESSELS  # air, fat, organs, vessels
+    axes, parts, uniform = len(size), FIRST + ORGANS + VESSELS, rng.uniform
     angle = (np.arange(ORGANS) + uniform(-0.3, 0.3, ORGANS)) * 2.4 + uniform(0, 2 * np.pi)  # sunflower: spread evenly
-    away = 0.85 * np.sqrt((np.arange(ORGANS) + 0.5) / ORGANS)
+    away = 0.72 * np.sqrt((np.arange(ORGANS) + 0.5) / ORGANS)
     organ_at = np.stack([away * np.sin(angle), away * np.cos(angle)], -1)
     if axes == 3:
         organ_at = np.concatenate([uniform(-0.9, 0.9, (ORGANS, 1)), organ_at], -1)
+    grow = 1.0 if axes == 2 else 1.5  # a ball fills less of a cube than a disc of a square
     lesions = np.arange(LESIONS) < rng.integers(1, LESIONS + 1)
-    value = rng.standard_normal(parts)
-    kind = rng.integers(0, 3, parts)  # 0 flat, 1 fibrous, 2 speckled
-    value[0], kind[:2] = -2.0, 0  # air and fat are flat,
-    value[2 + ORGANS :], kind[2 + ORGANS :] = 2.0, 0  # and so are vessels
-    wave = rng.integers(0, 4, parts)
+    value = uniform(-1.6, 1.6, parts)
+    kind = rng.choice(3, parts, p=(0.6, 0.2, 0.2))  # 0 flat, 1 fibrous, 2 speckled
+    value[AIR], kind[AIR] = -2.0, 0
+    value[WALL], kind[WALL] = -0.3, 1
+    value[CAVITY], kind[CAVITY] = 0.4 * value[CAVITY], 0
+    value[FIRST + ORGANS :], kind[FIRST + ORGANS :] = 1.5, 0
+    wave, phase = np.full(parts, rng.integers(0, 2)), np.full(parts, uniform(0, 2 * np.pi))
+    wave[WALL], phase[WALL] = 2, np.pi * 5 / 8  # the same in a mirror, so that flips keep it known
     return {
         "warp": rng.standard_normal((axes + 1, *(5,) * axes)).astype(np.float32),
         "ripple": rng.standard_normal((11,) * axes).astype(np.float32),
         "noise": rng.standard_normal(size, np.float32),
         "body": uniform(0.98, 1.08, axes),
         "organ_at": organ_at,
-        "organ_radius": uniform(0.26, 0.48, (ORGANS, axes)),
+        "organ_radius": grow * uniform(0.16, 0.34, (ORGANS, axes)),
         "vessel_at": uniform(-0.7, 0.7, (VESSELS, axes)),
         "vessel_radius": uniform(0.04, 0.09, (VESSELS, 1)),
-        "lesion_at": uniform(-0.55, 0.55, (LESIONS, axes)),
-        "lesion_radius": uniform(0.09, 0.15, (LESIONS, 1)) * lesions[:, None],
+        "lesion_at": uniform(-0.42, 0.42, (LESIONS, axes)),
+        "lesion_radius": grow * uniform(0.08, 0.14, (LESIONS, 1)) * lesions[:, None],
         "value": value,
-        "stripe": np.where(kind == 1, 0.6, 0.0),
-        "grain": np.where(kind == 2, 0.35, 0.1),
-        "wave": np.array([[0.25, 0.0], [0.0, 0.25], [0.125, 0.125], [0.125, -0.125]])[wave],
-        "phase": uniform(0, 2 * np.pi, parts),
+        "stripe": np.where(kind == 1, 0.8, 0.0),
+        "grain": np.where(kind == 2, 0.2, 0.08),
+        "wave": np.array([[0.25, 0.0], [0.0, 0.25], [0.125, 0.0]])[wave],  # turns a pixel
+        "phase": phase,
     }
 
 
@@ -93,16 +99,17 @@ def _paint(draw: dict[str, Array], size: tuple[int, ...]) -> tuple[Array, Array]
 
     part = np.zeros((batch, *size), np.intp)
     across = sum((at[i] / draw["body"][:, i].astype(np.float32)[whole]) ** 2 for i in (-2, -1))
-    part[across < 1] = 1  # a trunk goes on above and below the frame: only the last two axes bound it
-    trunk = across < 0.86
+    part[across < 1] = WALL  # a trunk goes on above and below the frame: only the last two axes bound it
+    cavity = across < np.float32(0.6)
+    part[cavity] = CAVITY
     for k in range(ORGANS):
-        part[inside(draw["organ_at"][:, k], draw["organ_radius"][:, k]) & trunk] = 2 + k
+        part[inside(draw["organ_at"][:, k], draw["organ_radius"][:, k]) & cavity] = FIRST + k
     for k in range(VESSELS):
-        part[inside(draw["vessel_at"][:, k], draw["vessel_radius"][:, k])] = 2 + ORGANS + k
+        part[inside(draw["vessel_at"][:, k], draw["vessel_radius"][:, k]) & cavity] = FIRST + ORGANS + k
     lesion = np.zeros((batch, *size), bool)
     for k in range(LESIONS):
         lesion |= inside(draw["lesion_at"][:, k], draw["lesion_radius"][:, k], rough=0.4)
-    lesion &= trunk
+    lesion &= cavity
 
     def of_part(name: str) -> Array:
         flat = np.take_along_axis(draw[name].astype(np.float32), part.reshape(batch, -1), 1)
