@@ -17,7 +17,7 @@ GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Sample:
-    """A case as arrays. A volume is (D, H, W) = foot to head, front to back, right to left, as radiologists look at it."""
+    """A case as arrays. A volume is (D, H, W) = foot to head, front to back, right to left, as it is looked at."""
 
     pixels: np.ndarray  # (C, H, W) or (C, D, H, W) float32, in the units of the file
     labels: np.ndarray | None  # (H, W) or (D, H, W) uint8, 0 = background
@@ -28,7 +28,7 @@ def examine(case: Case, found: Found) -> tuple[Sample | None, list[Problem]]:
     """Open a case and collect everything wrong with it; there is a sample where nothing is fatal."""
     problems: list[Problem] = []
     pictures: list[tuple[Path, Picture]] = []
-    for path in case.images:
+    for path in (found.spec.folder / image for image in case.images):
         if (picture := _read(path, problems)) is not None:
             _check_values(path, picture, found, problems)
             pictures.append((path, picture))
@@ -96,7 +96,8 @@ def _labels(
     if not found.layout.label:
         return None
     merged = np.zeros(first.pixels.shape[:-1], np.uint8)
-    for structure, path in case.labels:
+    for structure, below in case.labels:
+        path = found.spec.folder / below
         before = len(problems)
         if (picture := _read(path, problems)) is None:
             continue

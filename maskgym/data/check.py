@@ -46,7 +46,7 @@ def check(spec: Spec, patch: int = 8) -> Report:
         report.problems += problems
         if sample is not None:
             _count(report, case, sample)
-            report.problems += _oddities(case, sample, seen, patch)
+            report.problems += _oddities(found.spec.folder, case, sample, seen, patch)
     return report
 
 
@@ -66,8 +66,8 @@ def _count(report: Report, case: Case, sample: Sample) -> None:
         report.voxels_of_class[name] += count
 
 
-def _oddities(case: Case, sample: Sample, seen: dict[bytes, Case], patch: int) -> list[Problem]:
-    file, odd = case.images[0], []
+def _oddities(folder: Path, case: Case, sample: Sample, seen: dict[bytes, Case], patch: int) -> list[Problem]:
+    file, odd = folder / case.images[0], []
     if min(sample.pixels.shape[1:]) < patch:
         size = " x ".join(map(str, sample.pixels.shape[1:]))
         odd.append(Problem(file, f"is {size}, smaller than a patch of {patch}: it will be enlarged", fatal=False))
@@ -76,9 +76,5 @@ def _oddities(case: Case, sample: Sample, seen: dict[bytes, Case], patch: int) -
         twin = seen.setdefault(content, case)
         if twin is not case:
             whose = "" if twin.patient == case.patient else ", of another patient: the two may end up in train and test"
-            odd.append(Problem(file, f"has the very pixels of {_name(twin)}{whose}", fatal=False))
+            odd.append(Problem(file, f"has the very pixels of {twin.images[0]}{whose}", fatal=False))
     return odd
-
-
-def _name(case: Case) -> Path:
-    return Path(*case.images[0].parts[-2:])

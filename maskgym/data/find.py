@@ -32,8 +32,8 @@ class Case:
 
     id: str
     patient: str
-    images: tuple[Path, ...]  # a file for all channels, or one each, in the order of the channels kept
-    labels: tuple[tuple[str, Path], ...] = ()  # structure ("" where a file holds all classes) and file
+    images: tuple[str, ...]  # below the folder: a file for all channels, or one each, in the order of those kept
+    labels: tuple[tuple[str, str], ...] = ()  # structure ("" where a file holds all classes) and file
     grade: int = -1  # class of the whole image, -1 where there is none
 
 
@@ -100,7 +100,7 @@ def _paths(folder: Path) -> list[str]:
             found.append(prefix)
         else:
             found += [prefix + name for name in files if not name.startswith(".")]
-    return sorted(found, key=as_numbers)
+    return sorted(found)
 
 
 def _matching(pattern: str, paths: list[str]) -> list[tuple[str, dict[str, str]]]:
@@ -149,21 +149,23 @@ def _cases(
     for case in sorted(layout.graded.keys() - {groups["case"] for _, groups in images}):
         problems.append(Problem(folder / case, "has a grade in the CSV but no picture: copy it again"))
 
-    by_case: dict[str, dict[str, Path]] = defaultdict(dict)
+    by_case: dict[str, dict[str, str]] = defaultdict(dict)
     doubtful: set[str] = set()
     tells: dict[str, dict[str, str]] = {}
     for path, groups in images:
         case, channel = groups["case"], _channel_name(layout, groups)
         if channel in by_case[case]:
-            problems.append(Problem(folder / path, f"has the id of {by_case[case][channel]}: rename one of the two"))
+            problems.append(
+                Problem(folder / path, f"has the id of {folder / by_case[case][channel]}: rename one of the two")
+            )
             doubtful.add(case)
             continue
-        by_case[case][channel] = folder / path
+        by_case[case][channel] = path
         tells.setdefault(case, groups | {"path": path})
-    label_files: dict[str, list[tuple[str, Path]]] = defaultdict(list)
+    label_files: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for path, groups in labels:
         if groups["case"] in by_case:
-            label_files[groups["case"]].append((groups.get("structure", ""), folder / path))
+            label_files[groups["case"]].append((groups.get("structure", ""), path))
         else:
             problems.append(Problem(folder / path, "is a label without its image: add the image or remove the label"))
 
@@ -172,10 +174,12 @@ def _cases(
     for case in sorted(by_case.keys() - doubtful, key=as_numbers):
         files = by_case[case]
         if missing := [name for name in channels if name not in files] if "" not in files else []:
-            problems.append(Problem(next(iter(files.values())), f"its {missing[0]} is missing: add that file"))
+            problems.append(Problem(folder / next(iter(files.values())), f"its {missing[0]} is missing: add that file"))
             continue
         if layout.label and not label_files[case]:
-            problems.append(Problem(next(iter(files.values())), "has no label: add its mask, or move the image away"))
+            problems.append(
+                Problem(folder / next(iter(files.values())), "has no label: add its mask, or move the image away")
+            )
             continue
         case_labels = tuple(entry for entry in label_files[case] if not kept or not entry[0] or entry[0] in kept)
         ordered = (files[""],) if "" in files else tuple(files[name] for name in channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def load(
         "options": asdict(replace(spec.options, seed=0)),  # the seed only says which cases
         "size": size,
         "cases": [[case.id, case.patient, case.grade] for case in cases],
-        "files": [_stamp(file, spec.folder) for case in cases for file in _files(case)],
+        "files": [_stamps(spec.folder, case) for case in cases],
     }
     arrays, about = caches.fetch(
         spec.layout, key, lambda writer: _prepare_all(found, cases, size, dataset, writer), cache
@@ -113,14 +114,17 @@ def _first_of(problems: list[Problem]) -> str:
     return f"{problems[0]}{more}"
 
 
-def _files(case: Case) -> list[Path]:
-    files = [*case.images, *(path for _, path in case.labels)]
-    return [inside for file in files for inside in (sorted(file.iterdir()) if file.is_dir() else [file])]
-
-
-def _stamp(file: Path, folder: Path) -> list[Any]:
-    try:
-        known = file.stat()
-    except OSError:  # a dangling link; reading it will say so by name
-        return [str(file.relative_to(folder)), -1, -1]
-    return [str(file.relative_to(folder)), known.st_size, known.st_mtime_ns]
+def _stamps(folder: Path, case: Case) -> list[list[Any]]:
+    """Name, size and time of every file of a case; plain strings, for there may be many thousands."""
+    stamps = []
+    for below in (*case.images, *(path for _, path in case.labels)):
+        path = os.path.join(folder, below)
+        files = sorted(os.path.join(path, name) for name in os.listdir(path)) if below.endswith("/") else [path]
+        for file in files:
+            try:
+                known = os.stat(file)
+            except OSError:  # a dangling link; reading it will say so by name
+                stamps.append([below, file.rpartition(os.sep)[2], -1, -1])
+            else:
+                stamps.append([below, file.rpartition(os.sep)[2], known.st_size, known.st_mtime_ns])
+    return stamps
