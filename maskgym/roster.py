@@ -65,10 +65,12 @@ def board_of(task: Any) -> Board:
 
 
 def _task(env: Any) -> Any:
-    task = getattr(getattr(env, "unwrapped", env), "task", None)
-    if task is None:
+    face = getattr(env, "unwrapped", env)
+    while face is not None and not hasattr(face, "task"):
+        face = getattr(face, "env", None)  # PettingZoo's and SB3's faces stand before another one
+    if face is None:
         raise BadInput(f"{env!r} is no environment of maskgym: make one with gym.make('maskgym:MaskMIM-v0')")
-    return task
+    return face.task
 
 
 def _found() -> dict[str, EntryPoint]:

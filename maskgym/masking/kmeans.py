@@ -21,18 +21,18 @@ class Clusters(NamedTuple):
     inertia: Tensor  # (B,) sum of squared distances to the nearest centre
 
 
-def kmeans(points: Tensor, chance: Tensor, clusters: int = 2, iterations: int = 100) -> Clusters:
+def kmeans(points: Tensor, chance: Tensor, iterations: int = 100) -> Clusters:
     """Cluster each sample of (B, N, D) points by itself.
 
-    Restarts start by k-means++ and run until no label changes anywhere; the lowest inertia wins. A cluster that runs
-    empty is given the point farthest from its own centre.
+    Every restart begins by k-means++ and runs until no label changes; the lowest inertia wins. A cluster that runs
+    empty is given the point farthest from its centre, so it stays empty only where points are too few or too equal.
 
     Args:
         points: (B, N, D), floating.
-        chance: (B, restarts, clusters) int64 random keys (see `masking.chance`), the only source of randomness.
-        clusters: k.
+        chance: (B, restarts, k) int64 random keys (see `masking.chance`), the only source of randomness.
         iterations: at most so many steps.
     """
+    clusters = chance.shape[2]
     points = points - points.mean(1, keepdim=True)  # smaller numbers, sharper differences
     gram = points @ points.mT  # (B, N, N)
     square = gram.diagonal(dim1=1, dim2=2)  # (B, N) squared lengths
@@ -41,7 +41,7 @@ def kmeans(points: Tensor, chance: Tensor, clusters: int = 2, iterations: int = 
         size, own, far = _measure(gram, labels, clusters)
         moved, nearest = _nearest(far)
         if not bool(size.all()):
-            moved = _refilled(moved, nearest + square[:, None], size[..., 0] == 0)
+            moved = _refilled(moved, nearest, square, size[..., 0] == 0)
         if torch.equal(moved, labels):
             break
         labels = moved
@@ -80,7 +80,8 @@ def _measure(gram: Tensor, labels: Tensor, clusters: int) -> tuple[Tensor, Tenso
     """
     names = torch.arange(clusters, device=labels.device)[:, None]
     held = (labels[:, :, None] == names).to(gram.dtype)  # (B, R, k, N)
-    cross = (held.flatten(1, 2) @ gram).view_as(held)  # inner products of the clusters' sums with every point
+    cross = (held[:, :, :-1].flatten(1, 2) @ gram).unflatten(1, (-1, clusters - 1))  # their sums times every point
+    cross = torch.cat([cross, -cross.sum(2, keepdim=True)], 2)  # points are centred: the sums of all clusters cancel
     size, own = held.sum(-1, keepdim=True), (cross * held).sum(-1, keepdim=True)
     some = size.clamp(min=1)
     offset = torch.where(size > 0, own / some.square(), torch.inf)
@@ -98,10 +99,11 @@ def _nearest(far: Tensor) -> tuple[Tensor, Tensor]:
     return labels, nearest
 
 
-def _refilled(labels: Tensor, nearest: Tensor, empty: Tensor) -> Tensor:
+def _refilled(labels: Tensor, nearest: Tensor, square: Tensor, empty: Tensor) -> Tensor:
     """Give each cluster that is empty (B, R, k) the point farthest from its centre, another one for each."""
     clusters = empty.shape[-1]
     place = (empty.cumsum(-1) - 1).clamp(min=0)  # the first empty cluster takes the farthest point, and so on
-    farthest = nearest.topk(clusters, dim=-1).indices.gather(-1, place)  # (B, R, k)
-    taken = F.one_hot(farthest, labels.shape[-1]).bool() & empty[..., None]  # (B, R, k, N)
+    distance, point = (part.gather(-1, place) for part in (nearest + square[:, None]).topk(clusters, dim=-1))
+    worth = empty & (distance > 1e-5 * square.amax(1)[:, None, None])  # a point on its centre would only go back
+    taken = F.one_hot(point, labels.shape[-1]).bool() & worth[..., None]  # (B, R, k, N)
     return torch.where(taken.any(2), taken.to(torch.int64).argmax(2), labels)

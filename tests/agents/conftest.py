@@ -1,0 +1,72 @@
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import pytest
+import torch
+
+from maskgym.agent import Agent, Board
+from maskgym.masking.patches import Patches
+from maskgym.reconstructors.unet import UNet
+from maskgym.roster import make_agent
+
+KEYWORDS: dict[str, dict[str, Any]] = {
+    "2D": {"id": "maskgym:MaskMIMSmall-v0", "image_size": "32x32", "patch_size": 8, "split": "test", "piece": 8},
+    "3D": {"id": "maskgym:MaskMIM3D-v0", "image_size": "16x16x16", "patch_size": 4, "split": "test", "piece": 8},
+}
+
+
+@pytest.fixture(params=["2D", "3D"])
+def dims(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def board(dims: str) -> Board:
+    sides = 2 if dims == "2D" else 3
+    return Board(Patches((16,) * sides, (4,) * sides), ratio=0.5)
+
+
+@pytest.fixture
+def student(board: Board) -> torch.nn.Module:
+    """A network that is learning, with batch norms, none of which may be touched."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return UNet(board.channels, board.patches.dims, widths=(8, 8)).train()
+
+
+@pytest.fixture
+def make(board: Board, student: torch.nn.Module) -> Callable[..., Agent]:
+    def made(name: str, seed: int = 0, **settings: Any) -> Agent:
+        agent = make_agent(name, board=board, seed=seed, **settings)
+        agent.attach(student)
+        return agent
+
+    return made
+
+
+@pytest.fixture
+def images(board: Board) -> torch.Tensor:
+    """Noise with a bright corner, so that there is something to find: (6, 1, *size)."""
+    pixels = torch.randn(6, 1, *board.patches.size, generator=torch.Generator().manual_seed(1))
+    pixels[(..., *[slice(0, 6)] * board.patches.dims)] += 3
+    return (pixels - pixels.mean()) / pixels.std()
+
+
+@pytest.fixture(scope="session")
+def envs() -> Callable[..., Any]:
+    """Make environments by dimension once a session; tests seed them by reset."""
+    kept: dict[Any, Any] = {}
+
+    def get(dims: str, kind: str, **more: Any) -> Any:
+        key = (dims, kind, *sorted(more.items()))
+        if key not in kept:
+            from maskgym import parallel_env
+
+            keywords = {**KEYWORDS[dims], **more}
+            name = keywords.pop("id")
+            maker = {"single": gym.make, "vector": gym.make_vec, "parallel": parallel_env}[kind]
+            kept[key] = maker(name, **keywords)
+        return kept[key]
+
+    return get

@@ -1,0 +1,203 @@
+"""What every agent must do, whoever wrote it; a new agent is met by its entry point."""
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from maskgym.agent import Agent, Board
+from maskgym.game import Game
+from maskgym.roster import agent_class, make_agent, names
+
+NAMES = names()
+LEARNERS = [name for name in NAMES if agent_class(name).learns]
+
+Make = Callable[..., Agent]
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_introduces_itself(name: str) -> None:
+    cls = agent_class(name)
+    assert cls.name == name
+    assert cls.paper
+    assert cls.__doc__
+    assert is_dataclass(cls.Settings)
+
+
+def test_takes_every_setting_as_the_string_it_prints_as(name: str, make: Make) -> None:
+    defaults = agent_class(name).Settings()
+    plain = [field.name for field in fields(defaults) if isinstance(getattr(defaults, field.name), int | float | str)]
+    assert make(name, **{key: str(getattr(defaults, key)) for key in plain}).settings == defaults
+
+
+def test_scores_every_patch_with_a_finite_number(name: str, make: Make, board: Board, images: Tensor) -> None:
+    for scores in (make(name).score(images), make(name).sample(images, torch.arange(6))):
+        assert scores.shape == (6, *board.patches.grid)
+        assert scores.is_floating_point()
+        assert bool(scores.isfinite().all())
+        assert not scores.requires_grad
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
+def test_hides_exactly_k(name: str, board: Board, student: torch.nn.Module, images: Tensor, ratio: float) -> None:
+    board = replace(board, ratio=ratio)
+    agent = make_agent(name, board=board)
+    agent.attach(student)
+    mask = agent.spend(agent.score(images))
+    assert mask.sum(1).tolist() == [board.budget] * 6
+
+
+def test_is_seeded(name: str, make: Make, images: Tensor) -> None:
+    one, other = make(name, seed=3), make(name, seed=3)
+    torch.manual_seed(99)  # of nobody's concern
+    assert torch.equal(one.score(images), other.score(images))
+    assert torch.equal(one.sample(images), other.sample(images))
+    assert torch.equal(one.spend(one.score(images)), other.spend(other.score(images)))
+
+
+def test_leaves_the_global_generators_alone(name: str, make: Make, images: Tensor) -> None:
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    agent = make(name)
+    agent.score(images)
+    agent.spend(agent.sample(images, torch.arange(6)))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (np.random.get_state()[1] == numpy_before).all()
+
+
+def test_scores_one_image_as_it_does_among_many(name: str, make: Make, images: Tensor) -> None:
+    many, one = make(name), make(name)
+    torch.testing.assert_close(
+        torch.cat([one.score(image) for image in images.split(1)]), many.score(images), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_is_the_same_after_saving_and_loading(
+    name: str, make: Make, board: Board, student: torch.nn.Module, images: Tensor, tmp_path: Path
+) -> None:
+    agent = make(name, seed=5)
+    play(agent, student, images)
+    agent.save(tmp_path / "agent")
+    assert sorted(path.name for path in (tmp_path / "agent").iterdir()) == ["agent.json", "agent.safetensors"]
+    loaded = make_agent(f"{name}:{tmp_path / 'agent'}", board=board)
+    loaded.attach(student)
+    assert loaded.settings == agent.settings
+    assert torch.equal(loaded.score(images), agent.score(images))
+    index = torch.arange(6)
+    assert torch.equal(loaded.sample(images, index), agent.sample(images, index))
+
+
+def test_leaves_a_learning_network_as_it_was(name: str, make: Make, student: torch.nn.Module, images: Tensor) -> None:
+    student.deep[0].eval()  # a part that its owner has frozen
+    modes = [module.training for module in student.modules()]
+    state = {key: value.clone() for key, value in student.state_dict().items()}
+    agent = make(name)
+    agent.start_epoch(1, 2)
+    agent.score(images)
+    agent.sample(images, torch.arange(6))
+    assert [module.training for module in student.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in student.state_dict().items())
+    assert all(parameter.grad is None for parameter in student.parameters())
+
+
+def test_plays_along_while_the_network_learns(name: str, make: Make, student: torch.nn.Module, images: Tensor) -> None:
+    agent = make(name)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
+    for epoch in (1, 2):
+        agent.start_epoch(epoch, 2)
+        index = torch.arange(6)
+        mask = agent.spend(agent.sample(images, index)).view(-1, *agent.patches.grid)
+        loss = Game(student, agent.patches, agent.board.ratio).pay(images, mask).patch_loss
+        extra = agent.auxiliary_loss(images, mask, loss, index)
+        optimizer.zero_grad()
+        (loss.mean() if extra is None else loss.mean() + extra).backward()
+        before = [parameter.grad.clone() for parameter in student.parameters()]
+        figures = agent.observe(images, mask, loss.detach(), index)
+        assert all(isinstance(value, float) for value in figures.values())
+        assert all(torch.equal(a, b.grad) for a, b in zip(before, student.parameters(), strict=True))
+        optimizer.step()
+
+
+def test_prefers_the_teacher_to_the_student(make: Make, student: torch.nn.Module, images: Tensor) -> None:
+    for name in (name for name in NAMES if "reconstructor" in agent_class(name).needs):
+        alone, taught = make(name), make(name)
+        taught.attach(torch.nn.Identity(), student)
+        assert torch.equal(alone.score(images), taught.score(images))
+
+
+def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., Any]) -> None:
+    env = envs(dims, "single")
+    agent = make_agent(name, env, seed=1)
+    observation, _ = env.reset(seed=0)
+    for sample in (False, True):
+        action = agent.act(observation, sample)
+        assert env.action_space.contains(action)
+        assert (env.step(action)[4]["mask"].ravel() == action).all()
+        observation, _ = env.reset()
+
+
+@pytest.mark.parametrize("output", ["numpy", "torch"])
+def test_plays_the_vector_environment(name: str, dims: str, output: str, envs: Callable[..., Any]) -> None:
+    env = envs(dims, "vector", num_envs=4, output=output)
+    agent = make_agent(name, env, seed=1)
+    observations, _ = env.reset(seed=0)
+    mask = agent.act(observations)
+    assert isinstance(mask, Tensor if output == "torch" else np.ndarray)
+    paid = env.step(mask)[4]["mask"]
+    assert (paid.reshape(mask.shape) == mask).all()
+
+
+def test_plays_for_all_patches_of_the_parallel_environment(name: str, dims: str, envs: Callable[..., Any]) -> None:
+    env = envs(dims, "parallel")
+    agent = make_agent(name, env, seed=1)
+    observations, _ = env.reset(seed=0)
+    actions = agent.act(observations)
+    assert set(actions) == set(env.agents)
+    infos = env.step(actions)[4]
+    assert all(infos[patch]["hidden"] == bool(wish) for patch, wish in actions.items())
+    assert agent.act({}) == {}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_learns_from_an_environment_the_same_way_twice(name: str, dims: str, envs: Callable[..., Any]) -> None:
+    env = envs(dims, "vector", num_envs=8, output="torch")
+    reports: list[int] = []
+    states = []
+    for _ in range(2):
+        agent = make_agent(name, env, seed=2)
+        before = {key: value.clone() for key, value in agent.state_dict().items() if key != "turns"}
+        assert agent.learn(env, 32, lambda done, figures: reports.append(done)) is agent
+        states.append(agent.state_dict())
+        assert any(not torch.equal(value, states[-1][key]) for key, value in before.items())
+    assert reports[-1] >= 32
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_scores_the_same_on_a_gpu(name: str, board: Board, student: torch.nn.Module, images: Tensor) -> None:
+    scores = []
+    for device in ("cpu", "cuda"):
+        agent = make_agent(name, board=replace(board, device=device), seed=1)
+        agent.attach(student.to(device))
+        scores.append(agent.score(images.to(device)))
+        assert agent.spend(agent.sample(images.to(device), torch.arange(6, device=device))).device.type == device
+    torch.testing.assert_close(scores[1].cpu(), scores[0], rtol=1e-2, atol=1e-3)
+
+
+def play(agent: Agent, network: torch.nn.Module, images: Tensor, rounds: int = 2) -> None:
+    """A short life: sample, pay, observe."""
+    index = torch.arange(len(images))
+    for _ in range(rounds):
+        mask = agent.spend(agent.sample(images, index)).view(-1, *agent.patches.grid)
+        with torch.no_grad():
+            loss = Game(network, agent.patches, agent.board.ratio).pay(images, mask).patch_loss
+        agent.observe(images, mask, loss, index)
