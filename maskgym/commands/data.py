@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +16,15 @@ if TYPE_CHECKING:
     from maskgym.data.check import Report
     from maskgym.data.source import Images
 
+NO_PATIENTS = "no patient ids were published: every image counts as its own patient"
+
 
 @dataclass(frozen=True)
 class List:
     """List the data-set layouts, and the options that may follow the `?` of a data set."""
 
     def __call__(self) -> None:
+        """Print the two tables."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -55,6 +59,7 @@ class Check:
     """Report images with a side below this many pixels."""
 
     def __call__(self) -> int:
+        """Print the report; 1 where a file cannot be used."""
         from maskgym.data.check import check
         from maskgym.data.spec import parse
 
@@ -84,6 +89,7 @@ class Show:
     """How many images."""
 
     def __call__(self) -> None:
+        """Write the sheet and say what is on it."""
         from maskgym.data.sheet import write
         from maskgym.data.source import load
 
@@ -107,6 +113,7 @@ class Split:
     """The JSON to write."""
 
     def __call__(self) -> None:
+        """Write the split and say how large its parts are."""
         from maskgym.data import splits
         from maskgym.data.find import find
         from maskgym.data.spec import parse
@@ -121,7 +128,7 @@ class Split:
         shares = ", ".join(f"{share} = {len(patients)}" for share, patients in split.labelled.items())
         print(f"{self.out}: {len(found.patients)} patients: {sizes}; labelled shares of train: {shares}; {split.hash}")
         if not found.layout.has_patients:
-            print("  no patient ids: every image counts as its own patient")
+            print(f"  {NO_PATIENTS}")
         if found.problems:
             print(f"  {len(found.problems)} problems with files: `maskgym data check` lists them")
 
@@ -131,10 +138,11 @@ class Clear:
     """Empty the cache of prepared images ($MASKGYM_CACHE, else ~/.cache/maskgym)."""
 
     def __call__(self) -> None:
+        """Remove the entries and say how much room that made."""
         from maskgym.data import cache
 
         entries, freed = cache.clear()
-        print(f"{cache.folder()}: {entries} entries removed, {freed / 2**20:.1f} MiB freed")
+        print(f"{cache.folder()}: entries removed: {entries}, freed: {freed / 2**20:.1f} MiB")
 
 
 def read_size(text: str) -> tuple[int, ...]:
@@ -148,58 +156,52 @@ def _print_report(dataset: str, report: Report) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    found = report.found
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), title=dataset, title_justify="left")
+    found, classes = report.found, report.found.classes
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    table.add_row("cases", f"{len(found.cases)} of {len(found.patients)} patients, {report.opened} can be used")
-    if not found.layout.has_patients:
-        table.add_row("patients", "no patient ids: every image counts as its own patient")
+    table.add_row("cases", f"{len(found.cases)}, of which {report.opened} can be used")
+    table.add_row("patients", str(len(found.patients)) if found.layout.has_patients else NO_PATIENTS)
     table.add_row("channels", ", ".join(found.channels))
-    table.add_row("sizes", _spread([" x ".join(map(str, shape)) for shape in report.shapes.elements()]))
+    table.add_row("sizes", _spread(report.shapes))
     if report.spacings:
+        table.add_row("spacing in mm", _spread(report.spacings))
+    for name, values in zip(("lowest value", "highest value"), zip(*report.ranges, strict=True), strict=False):
+        table.add_row(name, f"{min(values):g}" if min(values) == max(values) else f"{min(values):g} to {max(values):g}")
+    for name in classes:
+        cases = f"{report.cases_of_class[name]} of {report.opened} cases"
         table.add_row(
-            "spacing in mm", _spread([" x ".join(f"{mm:g}" for mm in mm3) for mm3 in report.spacings.elements()])
+            f"label {name}", f"in {cases}, {report.voxels_of_class[name] / max(report.voxels, 1):.2%} of the area"
         )
-    if report.ranges:
-        lows, highs = zip(*report.ranges, strict=True)
-        highest = f"{min(highs):g}" if min(highs) == max(highs) else f"{min(highs):g} to {max(highs):g}"
-        lowest = f"{min(lows):g}" if min(lows) == max(lows) else f"{min(lows):g} to {max(lows):g}"
-        table.add_row("intensities", f"lowest {lowest}, highest {highest}")
-    for name in found.classes:
-        share = report.voxels_of_class[name] / max(report.voxels, 1)
-        table.add_row(
-            f"label {name}", f"in {report.cases_of_class[name]} of {report.opened} cases, {share:.2%} of the area"
-        )
-    if found.classes:
+    if classes:
         table.add_row("empty labels", f"{report.empty} of {report.opened} cases")
     for grade, name in enumerate(found.layout.grades):
         table.add_row(f"grade {name}", f"{sum(case.grade == grade for case in found.cases)} cases")
     errors = [problem for problem in report.problems if problem.fatal]
-    warnings = [problem for problem in report.problems if not problem.fatal]
-    table.add_row("problems", f"{len(errors)} to repair, {len(warnings)} to know of")
+    remarks = [problem for problem in report.problems if not problem.fatal]
+    table.add_row("problems", f"{len(errors)} to repair, {len(remarks)} to know of")
     console = Console(highlight=False)
+    console.print(dataset, markup=False)
     console.print(table)
-    for colour, word, problems in (("red", "repair", errors), ("yellow", "know", warnings)):
+    for colour, word, problems in (("red", "repair", errors), ("yellow", "know", remarks)):
         for problem in problems:
             console.print(f"[{colour}]{word:7}[/]", end="")
             console.print(str(problem), markup=False, soft_wrap=True)
 
 
-def _spread(values: list[str]) -> str:
-    """The commonest values with their counts."""
-    from collections import Counter
-
-    counts = Counter(values)
-    if len(counts) == 1:
-        return values[0]
-    told = ", ".join(f"{value} ({count})" for value, count in counts.most_common(3))
-    return told if len(counts) <= 3 else f"{told} and {len(counts) - 3} others"
+def _spread(counts: Mapping[tuple[float, ...], int]) -> str:
+    """Sizes or spacings with their counts; where there are many, the least and the greatest along every axis."""
+    if len(counts) <= 3:
+        return ", ".join(" x ".join(f"{side:g}" for side in sides) + f" ({count})" for sides, count in counts.items())
+    axes = [(min(along), max(along)) for along in zip(*counts, strict=False)]
+    sides = [f"{low:g}" if low == high else f"{low:g}-{high:g}" for low, high in axes]
+    return f"{' x '.join(sides)} ({len(counts)} different)"
 
 
 def _summary(images: Images) -> str:
     labels = "no labels" if images.labels is None else f"labels: {', '.join(images.classes)}"
-    return f"{len(images)} images of {len(set(images.patients))} patients, channels: {', '.join(images.channels)}, {labels}"
+    whose = f"{len(images)} images of {len(set(images.patients))} patients"
+    return f"{whose}, channels: {', '.join(images.channels)}, {labels}"
 
 
 def _without_folders(dataset: str) -> str:

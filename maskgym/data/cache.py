@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -138,13 +138,13 @@ def clear(chosen: Path | None = None) -> tuple[int, int]:
 
 def write_atomically(file: Path, text: str) -> None:
     """Write a file under a temporary name beside it, then rename."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "w") as out:
-            out.write(text)
+        temporary.write_text(text)
         os.replace(temporary, file)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 
@@ -160,13 +160,13 @@ def _open(entry: Path) -> Entry | None:
 def _write(entry: Path, make: Callable[[Writer], None]) -> None:
     for rest in entry.parent.glob(f".{entry.name}.part-*"):  # left by a process that was killed
         shutil.rmtree(rest, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}.part-"))
+    temporary = entry.with_name(f".{entry.name}.part-{uuid.uuid4().hex}")
+    temporary.mkdir()
     writer = Writer(temporary)
     try:
         make(writer)
         writer.close()
         _remove(entry)  # a damaged one
-        temporary.chmod(0o755)  # mkdtemp is private; a cache may be shared
         os.rename(temporary, entry)
     except BaseException:
         writer.abandon()

@@ -22,6 +22,7 @@ class Sample:
     pixels: np.ndarray  # (C, H, W) or (C, D, H, W) float32, in the units of the file
     labels: np.ndarray | None  # (H, W) or (D, H, W) uint8, 0 = background
     spacing: tuple[float, ...] | None  # mm along D, H, W; None for pictures
+    eight_bit: bool  # stored as 0 to 255
 
 
 def examine(case: Case, found: Found) -> tuple[Sample | None, list[Problem]]:
@@ -44,13 +45,13 @@ def examine(case: Case, found: Found) -> tuple[Sample | None, list[Problem]]:
     layers = [_on_grid(picture, first, nearest=False).astype(np.float32) for _, picture in pictures]
     if not found.layout.file_each:
         layers = [_keep_channels(layers[0], found)]
-    pixels = np.concatenate(layers, axis=-1)
+    pixels, eight_bit = np.concatenate(layers, axis=-1), first.pixels.dtype == np.uint8
     if first.affine is None:
-        return Sample(np.moveaxis(pixels, -1, 0), labels, None), problems
+        return Sample(np.moveaxis(pixels, -1, 0), labels, None, eight_bit), problems
     upright, spacing = _upright(pixels, first.affine)
     if labels is not None:
         labels = np.ascontiguousarray(_upright(labels[..., None], first.affine)[0][0])
-    return Sample(upright, labels, spacing), problems
+    return Sample(upright, labels, spacing, eight_bit), problems
 
 
 def _read(path: Path, problems: list[Problem]) -> Picture | None:

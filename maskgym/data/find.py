@@ -72,6 +72,8 @@ def find(spec: Spec) -> Found:
         kind = "is a file, and archives are not unpacked" if spec.folder.exists() else "does not exist"
         raise BadInput(f"the folder {spec.folder} {kind}: give the unpacked folder of {spec.layout}")
     layout = LAYOUTS[spec.layout].of(spec.folder, spec.options)
+    if spec.options.patient:
+        layout = replace(layout, has_patients=True)
     paths = _paths(spec.folder)
     images = _matching(layout.image, paths)
     labels = _matching(layout.label, paths) if layout.label else []
@@ -92,8 +94,12 @@ def find(spec: Spec) -> Found:
 def _paths(folder: Path) -> list[str]:
     """Every file below the folder, as text; a folder of DICOM slices is one path that ends in `/`."""
     found: list[str] = []
+    visited: set[str] = set()
     for where, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
+        if (real := os.path.realpath(where)) in visited:  # a link back up
+            folders.clear()
+            continue
+        visited.add(real)
         below = os.path.relpath(where, folder).replace(os.sep, "/")
         prefix = "" if below == "." else below + "/"
         if "/" in below and any(name.lower().endswith(".dcm") for name in files):
@@ -155,13 +161,12 @@ def _cases(
     for path, groups in images:
         case, channel = groups["case"], _channel_name(layout, groups)
         if channel in by_case[case]:
-            problems.append(
-                Problem(folder / path, f"has the id of {folder / by_case[case][channel]}: rename one of the two")
-            )
+            twin = folder / by_case[case][channel]
+            problems.append(Problem(folder / path, f"has the id of {twin}: rename one of the two"))
             doubtful.add(case)
             continue
         by_case[case][channel] = path
-        tells.setdefault(case, groups | {"path": path})
+        tells.setdefault(case, groups)
     label_files: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for path, groups in labels:
         if groups["case"] in by_case:
@@ -169,22 +174,24 @@ def _cases(
         else:
             problems.append(Problem(folder / path, "is a label without its image: add the image or remove the label"))
 
-    kept = set(spec.options.classes.split(",")) if spec.options.classes else set()
+    classes = _classes(layout, spec.options)
     cases = []
     for case in sorted(by_case.keys() - doubtful, key=as_numbers):
-        files = by_case[case]
+        files, its_labels = by_case[case], [entry for entry in label_files[case] if entry[0] in ("", *classes)]
+        first = folder / next(iter(files.values()))
         if missing := [name for name in channels if name not in files] if "" not in files else []:
-            problems.append(Problem(folder / next(iter(files.values())), f"its {missing[0]} is missing: add that file"))
+            problems.append(Problem(first, f"its {missing[0]} is missing: add that file"))
             continue
         if layout.label and not label_files[case]:
-            problems.append(
-                Problem(folder / next(iter(files.values())), "has no label: add its mask, or move the image away")
-            )
+            problems.append(Problem(first, "has no label: add its mask, or move the image away"))
             continue
-        case_labels = tuple(entry for entry in label_files[case] if not kept or not entry[0] or entry[0] in kept)
+        structures = {structure for structure, _ in its_labels}
+        if its_labels and "" not in structures and (lacking := sorted(set(classes) - structures)):
+            problems.append(Problem(first, f"its label {lacking[0]} is missing: add that file"))
+            continue
         ordered = (files[""],) if "" in files else tuple(files[name] for name in channels)
         grade, patient = _grade_and_patient(layout, spec.options, case, tells[case])
-        cases.append(Case(case, patient, ordered, case_labels, grade))
+        cases.append(Case(case, patient, ordered, tuple(its_labels), grade))
     return cases, problems
 
 
@@ -200,11 +207,11 @@ def _grade_and_patient(layout: Layout, options: Options, case: str, groups: dict
     if not options.patient:
         return grade, groups.get("patient", case)
     try:
-        match = re.search(options.patient, groups["path"].partition("/")[2])
+        match = re.search(options.patient, case)
     except re.error as error:
         raise BadInput(f"patient={options.patient} is not a regular expression ({error})") from None
     if match is None:
-        raise BadInput(f"patient={options.patient} finds no patient in {groups['path']}: widen the expression")
+        raise BadInput(f"patient={options.patient} finds no patient in {case}: widen the expression")
     return grade, match.group(1) if match.re.groups else match.group()
 
 

@@ -85,7 +85,7 @@ def _from_grades_csv(layout: Layout, folder: Path, options: Options) -> Layout:
     graded: dict[str, tuple[int, str]] = {}
     pairs: dict[str, str] = {}
     for table in tables:
-        text = table.read_text(encoding="utf-8-sig")
+        text = table.read_text(encoding="utf-8-sig", errors="replace")
         rows = list(csv.DictReader(text.splitlines(), delimiter=";" if ";" in text.partition("\n")[0] else ","))
         names = {name.strip().lower(): name for name in (rows[0] if rows else {}) if name}
         if {"left", "right"} <= set(names):
@@ -95,7 +95,9 @@ def _from_grades_csv(layout: Layout, folder: Path, options: Options) -> Layout:
         image = names.get("image_id") or names.get("image")
         grade = names.get("adjudicated_dr_grade") or names.get("diagnosis")
         for row in rows if image and grade else []:
-            if str(row[grade]).strip().replace(".0", "").isdigit():  # an ungradable picture has no grade
+            if (
+                row[image] and str(row[grade]).strip().removesuffix(".0").isdigit()
+            ):  # an ungradable picture has no grade
                 graded[Path(row[image]).stem] = (int(float(row[grade])), "")
     if not graded:
         found = ", ".join(table.name for table in tables) or "no CSV at all"
@@ -107,11 +109,11 @@ def _from_grades_csv(layout: Layout, folder: Path, options: Options) -> Layout:
 
 
 def _from_options(layout: Layout, folder: Path, options: Options) -> Layout:
-    """A user's own folder: labels if there is masks/, classes and patients as the options say."""
+    """A user's own folder: labels if there is masks/, classes as the option says."""
     names = options.classes.split(",") if options.classes else ["foreground"]
     label = layout.label if (folder / "masks").is_dir() else ""
     classes = dict(enumerate(names, 1)) if label else {}
-    return replace(layout, label=label, classes=classes, has_patients=bool(options.patient))
+    return replace(layout, label=label, classes=classes)
 
 
 BTCV = """
@@ -238,6 +240,7 @@ LAYOUTS: dict[str, Layout] = {
         looks_like="images/anna_1.png and masks/anna_1.png (PNG, JPEG, TIFF, NIfTI, DICOM or a folder of DICOM slices)",
         image=rf"images/(?P<case>.+?)(?i:{ANY})",
         label=rf"masks/(?P<case>.+?)(?i:{ANY})",
+        has_patients=False,
         complete=_from_options,
     ),
 }

@@ -35,33 +35,32 @@ def prepare(sample: Sample, case: Case, found: Found, size: tuple[int, ...]) -> 
     if options.spacing and spacing is not None:
         pixels, labels, spacing = _to_spacing(pixels, labels, spacing, options)
     counted = pixels != 0  # before clipping moves it
-    scaled = np.stack([_clipped(layer, seen, found) for layer, seen in zip(pixels, counted, strict=True)])
+    pixels = np.stack([_clipped(layer, seen, found) for layer, seen in zip(pixels, counted, strict=True)])
     if spacing is not None and len(size) == 2:
+        names = [f"{case.id}_{'xyz'[options.axis]}{index:03d}" for index in range(pixels.shape[3 - options.axis])]
+        pixels, counted = _cut(pixels, options.axis), _cut(counted, options.axis)
+        labels = None if labels is None else _cut(labels[None], options.axis)[:, 0]
         spacing = tuple(along for axis, along in enumerate(spacing) if axis != 2 - options.axis)
-        stacks, names = _cut(scaled, counted, labels, options.axis, case.id)
     else:
-        stacks, names = (scaled[None], counted[None], None if labels is None else labels[None]), [case.id]
-    keep = np.ones(len(names), bool)
-    if len(size) == 2 and (sample.spacing is not None or found.layout.slices):
-        keep = _has_body(stacks[0], options.body, eight_bit_slice=_is_eight_bit(sample, found))
-    flat = np.array([all(layer.min() == layer.max() for layer in image) for image in stacks[0]])
+        names, pixels, counted = [case.id], pixels[None], counted[None]
+        labels = None if labels is None else labels[None]
+
+    # From here on: pixels and counted (n, C, *), labels (n, *)
+    are_slices = len(size) == 2 and (sample.spacing is not None or found.layout.slices)
+    keep = _has_body(pixels, sample, options.body) if are_slices else np.ones(len(names), bool)
+    flat = np.array([all(layer.min() == layer.max() for layer in image) for image in pixels])
     wanted = np.flatnonzero(keep & ~flat)
-    images = np.empty((len(wanted), len(pixels), *size), np.float32)
+    images = np.empty((len(wanted), pixels.shape[1], *size), np.float32)
+    marks = None if labels is None else np.empty((len(wanted), *size), np.uint8)
     for row, index in enumerate(wanted):
-        image, seen = fit(stacks[0][index], size, options.fit), None
-        if options.zscore == "nonzero":
-            seen = fit(stacks[1][index], size, options.fit, nearest=True)
-        images[row] = zscore(image, seen)
-    out = None
-    if stacks[2] is not None:
-        out = np.zeros((len(wanted), *size), np.uint8)
-        for row, index in enumerate(wanted):
-            out[row] = fit(stacks[2][index][None], size, options.fit, nearest=True)[0]
+        seen = fit(counted[index], size, options.fit, nearest=True) if options.zscore == "nonzero" else None
+        images[row] = zscore(fit(pixels[index], size, options.fit), seen)
+        if labels is not None and marks is not None:
+            marks[row] = fit(labels[index][None], size, options.fit, nearest=True)[0]
     if spacing is not None and options.fit == "resize":
-        old = stacks[0].shape[2:]
-        spacing = tuple(along * had / has for along, had, has in zip(spacing, old, size, strict=True))
+        spacing = tuple(along * had / has for along, had, has in zip(spacing, pixels.shape[2:], size, strict=True))
     ids = tuple(names[index] for index in wanted)
-    return Prepared(images, out, ids, spacing, int((~keep).sum()), int((keep & flat).sum()))
+    return Prepared(images, marks, ids, spacing, int((~keep).sum()), int((keep & flat).sum()))
 
 
 def resize(array: np.ndarray, size: tuple[int, ...], nearest: bool = False) -> np.ndarray:
@@ -114,8 +113,6 @@ def _to_spacing(
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
     x, *rest = numbers(options.spacing, "spacing", (1, 3))
     wanted = (rest[1], rest[0], x) if rest else (x, x, x)  # given as x, y, z; arrays are z, y, x
-    if min(wanted) <= 0:
-        raise BadInput(f"spacing={options.spacing} should be above 0 mm")
     old = pixels.shape[1:]
     size = tuple(max(1, round(n * has / want)) for n, has, want in zip(old, spacing, wanted, strict=True))
     now = tuple(n * has / m for n, has, m in zip(old, spacing, size, strict=True))  # a whole number of voxels
@@ -137,33 +134,21 @@ def _clipped(layer: np.ndarray, counted: np.ndarray, found: Found) -> np.ndarray
     return np.clip(layer, low, high)
 
 
-def _cut(
-    pixels: np.ndarray, counted: np.ndarray, labels: np.ndarray | None, axis: int, case: str
-) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray | None], list[str]]:
-    """Slices (n, C, H, W) of a volume across a patient axis, head or front up."""
-    place = 3 - axis  # volumes are (C, z, y, x)
-
-    def slices(volume: np.ndarray) -> np.ndarray:
-        stack = np.moveaxis(volume, place, 0)
-        return stack if axis == 2 else stack[:, :, ::-1]  # z runs down the rows, so turn the head up
-
-    names = [f"{case}_{'xyz'[axis]}{index:03d}" for index in range(pixels.shape[place])]
-    cut_labels = None if labels is None else slices(labels[None])[:, 0]
-    return (slices(pixels), slices(counted), cut_labels), names
+def _cut(volume: np.ndarray, axis: int) -> np.ndarray:
+    """Slices (n, C, H, W) of a volume (C, z, y, x) across a patient axis, with the head or the front up."""
+    stack = np.moveaxis(volume, 3 - axis, 0)
+    return stack if axis == 2 else stack[:, :, ::-1]  # z runs down the rows, so turn the head up
 
 
-def _is_eight_bit(sample: Sample, found: Found) -> bool:
-    return sample.spacing is None and found.layout.window is None and 1 < sample.pixels.max() <= 255
-
-
-def _has_body(stack: np.ndarray, share: float, eight_bit_slice: bool) -> np.ndarray:
+def _has_body(stack: np.ndarray, sample: Sample, share: float) -> np.ndarray:
     """Which slices (n, C, H, W) show something: a share of their pixels is brighter than the dark end of the range.
 
-    The range is that of the whole volume; a slice that comes as an 8-bit picture of its own stands in 0 to 255.
+    The range is that of the whole volume; an 8-bit slice that comes alone is judged against 0 to 255.
     """
-    axes = (0, *range(2, stack.ndim))
-    low = np.zeros(stack.shape[1]) if eight_bit_slice else stack.min(axis=axes)
-    high = np.full(stack.shape[1], 255.0) if eight_bit_slice else stack.max(axis=axes)
-    bright = stack > (low + DARK * (high - low)).reshape(1, -1, 1, 1)
-    shares = bright.mean(axis=(2, 3)).max(axis=1)  # any channel will do
-    return (shares >= share) & (shares > 0) if share > 0 else np.ones(len(stack), bool)
+    if share == 0:
+        return np.ones(len(stack), bool)
+    low, high = stack.min(axis=(0, 2, 3)), stack.max(axis=(0, 2, 3))
+    if sample.spacing is None and sample.eight_bit:
+        low, high = np.zeros_like(low), np.full_like(high, 255)
+    bright = stack > (low + DARK * (high - low))[:, None, None]
+    return np.asarray(bright.mean(axis=(2, 3)).max(axis=1) >= share)  # any channel will do

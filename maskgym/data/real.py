@@ -56,7 +56,7 @@ def load(
         regions=found.regions,
         grades=np.array(about["grades"]) if found.layout.grades else None,
         grade_names=found.layout.grades,
-        spacing=np.array(about["spacing"], np.float32) if about["spacing"] else None,
+        spacing=np.array(about["spacing"], np.float32) if None not in about["spacing"] else None,
         notes=tuple(about["notes"]),
     )
 
@@ -92,20 +92,20 @@ def _prepare_all(found: Found, cases: list[Case], size: tuple[int, ...], dataset
         about["ids"] += prepared.ids
         about["patients"] += [case.patient] * len(prepared.ids)
         about["grades"] += [case.grade] * len(prepared.ids)
-        about["spacing"] += [prepared.spacing] * len(prepared.ids) if prepared.spacing else []
+        about["spacing"] += [prepared.spacing] * len(prepared.ids)
     if not about["ids"]:
         raise BadInput(
             f"no image of {dataset} is left: {len(skipped)} bad, {without_body} without body, {constant} constant"
         )
     if not found.layout.has_patients:
         about["notes"].append("no patient ids: every image counts as its own patient")
-    for count, what in (
-        (len(skipped), "problems with files that were left out: `maskgym data check` lists them"),
-        (without_body, "slices without body were left out"),
-        (constant, "constant images were left out"),
+    for what, count in (
+        ("problems with files (`maskgym data check` lists them)", len(skipped)),
+        ("slices without body", without_body),
+        ("constant images", constant),
     ):
         if count:
-            about["notes"].append(f"{count} {what}")
+            about["notes"].append(f"left out: {what}: {count}")
     writer.about = about
 
 

@@ -15,11 +15,12 @@ COLOURS = [  # tell apart on grey, and for most colour-blind eyes (after Okabe a
     (255, 176, 0), (86, 190, 255), (0, 200, 140), (255, 110, 90), (220, 130, 255), (245, 235, 80), (120, 140, 255),
     (255, 150, 200), (160, 220, 60), (200, 170, 130),
 ]  # fmt: skip
+COLOUR = ("red", "green", "blue")  # channels of a picture that is shown as it is
 TILE, GAP, MARGIN, LINE = 192, 10, 24, 18
 
 
 def draw(images: Images, title: str, count: int = 24, columns: int = 6) -> Image.Image:
-    """Images spread evenly over the set, half of them with labels where there are enough; a volume in its middle planes."""
+    """Images spread evenly over the set, half of them with labels where there are enough; a volume in three planes."""
     chosen = choose(images, count)
     tiles = [tile for index in chosen for tile in _tiles(images, index)]
     if len(images.size) == 3:
@@ -31,7 +32,9 @@ def draw(images: Images, title: str, count: int = 24, columns: int = 6) -> Image
     sheet = Image.new("RGB", (max(width, 640), 2 * MARGIN + head + rows * (TILE + LINE + GAP) - GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN - 4), title, INK, _font(17))
-    told = f"{len(images)} images of {len(set(images.patients))} patients, channels: {', '.join(images.channels)}"
+    several = len(images.channels) > 1 and images.channels != COLOUR
+    shown = f"{images.channels[0]} (of {len(images.channels)} channels)" if several else ", ".join(images.channels)
+    told = f"{len(images)} images of {len(set(images.patients))} patients, shown: {shown}"
     pen.text((MARGIN, MARGIN + LINE + 4), told, FAINT, _font(12))
     _legend(pen, images, MARGIN + 2 * LINE + 6, sheet.width - MARGIN)
     for place, (tile, name) in enumerate(tiles):
@@ -92,8 +95,7 @@ def _tiles(images: Images, index: int) -> list[tuple[Image.Image, str]]:
 
 
 def _tile(image: np.ndarray, label: np.ndarray | None, images: Images) -> Image.Image:
-    colour = images.channels == ("red", "green", "blue")
-    shown = image if colour else image[:1]
+    shown = image if images.channels == COLOUR else image[:1]
     low, high = np.percentile(shown, (0.5, 99.5))
     grey = ((shown - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     pixels = np.moveaxis(np.broadcast_to(grey, (3, *image.shape[1:])), 0, -1).astype(np.uint8)

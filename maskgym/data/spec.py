@@ -38,7 +38,7 @@ class Options:
     body: float = 0.1
     """A slice is kept if this share of it is brighter than the darkest tenth of its volume's range. 0: all are."""
     patient: str = ""
-    """`folder:` only. A regular expression whose first group finds the patient in a file's path (`^([^_]+)_`)."""
+    """Where a set has no patient ids: an expression whose first group finds them in the image's id (`^([^_]+)_`)."""
     bad: Literal["stop", "skip"] = "stop"
     """At a file that cannot be used: stop with its name, or leave it out and go on."""
     seed: int = 0
@@ -118,6 +118,21 @@ def _options(tail: str, dataset: str) -> Options:
         except ValueError:
             raise BadInput(f"{name}={text} in {dataset!r}: {name} is a number") from None
     options = Options(**values)  # type: ignore[arg-type]
-    if options.axis not in (0, 1, 2):
-        raise BadInput(f"axis={options.axis} in {dataset!r}: a volume has the axes 0, 1 and 2")
+    _check_values(options)
     return options
+
+
+def _check_values(options: Options) -> None:
+    low, high = numbers(options.clip, "clip", (2,))
+    spacing = numbers(options.spacing, "spacing", (1, 3)) if options.spacing else (1.0,)
+    bottom, top = numbers(options.window, "window", (2,)) if options.window else (0.0, 1.0)
+    for right, sentence in (
+        (options.axis in (0, 1, 2), f"axis={options.axis}: a volume has the axes 0, 1 and 2"),
+        (options.seed >= 0, f"seed={options.seed}: a seed is 0 or above"),
+        (0 <= options.body <= 1, f"body={options.body}: a share lies between 0 and 1"),
+        (0 <= low < high <= 100, f"clip={options.clip}: two percentiles, the lower one first, between 0 and 100"),
+        (bottom < top, f"window={options.window}: the lower end stands first"),
+        (min(spacing) > 0, f"spacing={options.spacing}: millimetres are above 0"),
+    ):
+        if not right:
+            raise BadInput(sentence)

@@ -1,7 +1,7 @@
 """Which patients are for training, validation and test, and which of the training patients have labels.
 
-Patients are ordered by a hash of seed and name, so the order is the same on every machine and with every version of every
-library, and a patient who joins later leaves the order of the others as it was.
+Patients are ordered by a hash of seed and name, so the order is the same on every machine and with every version of
+every library, and a patient who joins later leaves the order of the others as it was.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def test_messidor_eye_pairs_keep_both_eyes_of_a_patient_together(tmp_path):
 
 def test_a_folder_takes_patients_from_a_pattern(tmp_path):
     published.folder(tmp_path)
-    found = find(parse(f"folder:{tmp_path}?patient=^([a-z]%2B)_"))
+    found = find(parse(f"folder:{tmp_path}?patient=^([a-z]+)_"))
     assert found.patients == ("anna", "bert", "carl", "dora")
 
 
@@ -161,6 +161,14 @@ def test_a_folder_may_mix_formats_and_go_without_masks(tmp_path):
     assert sum(len(part) for part in loaded) == 4
     assert loaded[0].labels is None
     assert loaded[0].classes == ()
+
+
+def test_pictures_and_volumes_side_by_side_have_no_common_spacing(tmp_path):
+    published.folder(tmp_path)
+    for name in ("eve_1", "fay_1", "gus_1"):
+        published.nifti(tmp_path / "images" / f"{name}.nii.gz", published.body((12, 12, 8)))
+        published.nifti(tmp_path / "masks" / f"{name}.nii.gz", published.lesion((12, 12, 8)))
+    assert load(f"folder:{tmp_path}", size=(16, 16)).spacing is None
 
 
 def test_a_folder_of_dicom_slices_is_one_volume_in_the_order_of_the_positions(tmp_path):

@@ -139,7 +139,7 @@ def test_slices_without_body_are_dropped_and_counted_whatever_their_labels(tmp_p
     images = load(f"folder:{tmp_path}", size=(16, 16))
     assert len(images) == 5
     assert not images.labels.any()
-    assert "5 slices without body were left out" in images.notes
+    assert "left out: slices without body: 5" in images.notes
     assert len(load(f"folder:{tmp_path}?body=0", size=(16, 16))) == 6  # the others are one flat value
 
 

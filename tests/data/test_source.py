@@ -85,7 +85,7 @@ def test_every_option_has_a_sentence_that_the_docs_repeat(request):
 
 
 def test_options_are_read_with_their_types():
-    options = parse("folder:/a?axis=1&body=0.5&patient=^(%5Cd%2B)&fit=pad").options
+    options = parse("folder:/a?axis=1&body=0.5&patient=^(%5Cd+)&fit=pad").options
     assert options == Options(axis=1, body=0.5, patient=r"^(\d+)", fit="pad")
 
 

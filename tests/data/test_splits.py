@@ -47,6 +47,7 @@ def test_a_saved_split_comes_back_the_same(tmp_path):
     split = splits.by_patient(PATIENTS, 1, "lgg")
     splits.save(split, tmp_path / "deep" / "split.json")
     assert splits.read(tmp_path / "deep" / "split.json") == split
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["split.json"]
     told = json.loads((tmp_path / "deep" / "split.json").read_text())
     assert told["hash"] == split.hash
     assert set(told["labelled"]) == {"5%", "10%", "50%"}
