@@ -1,6 +1,6 @@
 """Phantoms: made-up slices and volumes with organs and lesions, the data every registered environment starts from.
 
-A picture looks like an axial slice cut from a trunk: a muscular wall round a cavity of fat, about ten organs with soft,
+A picture looks like an axial slice cut from a trunk: a muscular wall round a cavity of fat, a dozen organs with soft,
 irregular borders, vessels, a smooth shading over everything, noise, and one to three small lesions. Nothing in it is
 there for show; every ingredient gives a masking agent something to weigh:
 
@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 2  # raise it when pictures change: caches, bundled networks and par depend on it
+VERSION = 3  # raise it when pictures change: caches, bundled networks and par depend on it
 
 AIR, WALL, CAVITY, FIRST = range(4)  # parts of a picture: these, then organs from FIRST on, then vessels
-ORGANS = 10
-VESSELS = 5
+ORGANS = 14
+VESSELS = 8
 LESIONS = 3  # at most
 CHUNK = 16  # pictures worked on at once: more would fall out of the processor's cache
 
@@ -60,7 +60,7 @@ def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
     kind = rng.choice(3, parts, p=(0.6, 0.2, 0.2))  # 0 flat, 1 fibrous, 2 speckled
     value[AIR], kind[AIR] = -2.0, 0
     value[WALL], kind[WALL] = -0.3, 1
-    value[CAVITY], kind[CAVITY] = 0.4 * value[CAVITY], 0
+    value[CAVITY], kind[CAVITY] = 0.2 * value[CAVITY], 0
     value[FIRST + ORGANS :], kind[FIRST + ORGANS :] = 1.5, 0
     wave, phase = np.full(parts, rng.integers(0, 2)), np.full(parts, uniform(0, 2 * np.pi))
     wave[WALL], phase[WALL] = 2, np.pi * 5 / 8  # the same in a mirror, so that flips keep it known
@@ -70,9 +70,9 @@ def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
         "noise": rng.standard_normal(size, np.float32),
         "body": uniform(0.98, 1.08, axes),
         "organ_at": organ_at,
-        "organ_radius": grow * uniform(0.16, 0.34, (ORGANS, axes)),
+        "organ_radius": grow * uniform(0.11, 0.27, (ORGANS, axes)),
         "vessel_at": uniform(-0.7, 0.7, (VESSELS, axes)),
-        "vessel_radius": uniform(0.04, 0.09, (VESSELS, 1)),
+        "vessel_radius": uniform(0.05, 0.09, (VESSELS, 1)),
         "lesion_at": uniform(-0.42, 0.42, (LESIONS, axes)),
         "lesion_radius": grow * uniform(0.08, 0.14, (LESIONS, 1)) * lesions[:, None],
         "value": value,
@@ -95,7 +95,7 @@ def _paint(draw: dict[str, Array], size: tuple[int, ...]) -> tuple[Array, Array]
     def inside(centre: Array, radius: Array, rough: float = 0.0) -> Array:
         centre, radius = np.broadcast_arrays(centre.astype(np.float32), radius.astype(np.float32))
         far = sum(((at[i] - centre[:, i][whole]) / np.maximum(radius[:, i], 1e-6)[whole]) ** 2 for i in range(axes))
-        return far < (1 + np.float32(rough) * ripple if rough else 1)
+        return far < (np.maximum(1 + np.float32(rough) * ripple, 0.5) if rough else 1)
 
     part = np.zeros((batch, *size), np.intp)
     across = sum((at[i] / draw["body"][:, i].astype(np.float32)[whole]) ** 2 for i in (-2, -1))
