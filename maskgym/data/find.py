@@ -210,9 +210,10 @@ def _grade_and_patient(layout: Layout, options: Options, case: str, groups: dict
         match = re.search(options.patient, case)
     except re.error as error:
         raise BadInput(f"patient={options.patient} is not a regular expression ({error})") from None
-    if match is None:
+    patient = match and (match.group(1) if match.re.groups else match.group())
+    if not patient:
         raise BadInput(f"patient={options.patient} finds no patient in {case}: widen the expression")
-    return grade, match.group(1) if match.re.groups else match.group()
+    return grade, patient
 
 
 def _chosen(layout: Layout, options: Options) -> tuple[str, ...]:

@@ -48,19 +48,27 @@ def prepare(sample: Sample, case: Case, found: Found, size: tuple[int, ...]) -> 
     # From here on: pixels and counted (n, C, *), labels (n, *)
     are_slices = len(size) == 2 and (sample.spacing is not None or found.layout.slices)
     keep = _has_body(pixels, sample, options.body) if are_slices else np.ones(len(names), bool)
-    flat = np.array([all(layer.min() == layer.max() for layer in image) for image in pixels])
-    wanted = np.flatnonzero(keep & ~flat)
-    images = np.empty((len(wanted), pixels.shape[1], *size), np.float32)
-    marks = None if labels is None else np.empty((len(wanted), *size), np.uint8)
-    for row, index in enumerate(wanted):
+    images, marks, ids, constant = [], [], [], 0
+    for index in np.flatnonzero(keep):
         seen = fit(counted[index], size, options.fit, nearest=True) if options.zscore == "nonzero" else None
-        images[row] = zscore(fit(pixels[index], size, options.fit), seen)
-        if labels is not None and marks is not None:
-            marks[row] = fit(labels[index][None], size, options.fit, nearest=True)[0]
+        image = zscore(fit(pixels[index], size, options.fit), seen)
+        if not image.any():
+            constant += 1
+            continue
+        images.append(image)
+        ids.append(names[index])
+        if labels is not None:
+            marks.append(fit(labels[index][None], size, options.fit, nearest=True)[0])
     if spacing is not None and options.fit == "resize":
         spacing = tuple(along * had / has for along, had, has in zip(spacing, pixels.shape[2:], size, strict=True))
-    ids = tuple(names[index] for index in wanted)
-    return Prepared(images, marks, ids, spacing, int((~keep).sum()), int((keep & flat).sum()))
+    return Prepared(
+        images=np.array(images, np.float32).reshape(-1, pixels.shape[1], *size),
+        labels=None if labels is None else np.array(marks, np.uint8).reshape(-1, *size),
+        ids=tuple(ids),
+        spacing=spacing,
+        without_body=int((~keep).sum()),
+        constant=constant,
+    )
 
 
 def resize(array: np.ndarray, size: tuple[int, ...], nearest: bool = False) -> np.ndarray:
@@ -98,12 +106,12 @@ def fit(array: np.ndarray, size: tuple[int, ...], how: str, nearest: bool = Fals
 
 
 def zscore(image: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """Mean 0 and variance 1 for each channel of (C, *size), over all pixels or over those counted."""
+    """Mean 0 and variance 1 for each channel of (C, *size), over all pixels or some; a flat one is all 0."""
     out = np.zeros_like(image, np.float32)
     for channel, layer in enumerate(image):
         seen = layer if counted is None or not counted[channel].any() else layer[counted[channel]]
         mean, deviation = float(seen.mean(dtype=np.float64)), float(seen.std(dtype=np.float64))
-        if deviation > 1e-6 * max(1.0, abs(mean)):  # below it there is only rounding
+        if deviation > 1e-6 * float(np.abs(layer).max()):  # below it there is only rounding
             out[channel] = (layer - mean) / deviation
     return out
 

@@ -29,9 +29,7 @@ class Split:
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
-    labelled: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # "5%" -> training patients whose labels are used
+    labelled: dict[str, tuple[str, ...]] = field(default_factory=dict)  # "5%" -> those of train with labels
 
     def of(self, part: str) -> tuple[str, ...]:
         """The patients of train, val or test."""

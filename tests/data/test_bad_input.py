@@ -306,7 +306,9 @@ def test_a_wrong_option_value_offers_the_right_one(tmp_path, options, words):
         assert word in sentence
 
 
-@pytest.mark.parametrize(("pattern", "word"), [("(", "regular expression"), ("^x(y)", "finds no patient")])
+@pytest.mark.parametrize(
+    ("pattern", "word"), [("(", "regular expression"), ("^x(y)", "finds no patient"), ("(y)?", "finds no patient")]
+)
 def test_a_pattern_that_finds_no_patient_is_refused(tmp_path, pattern, word):
     assert word in refusal(f"folder:{published.folder(tmp_path)}?patient={pattern}")
 

@@ -55,6 +55,27 @@ def test_a_zscore_over_nonzero_pixels_leaves_zeros_out_of_the_count():
     assert abs(zscore(image).mean()) < 1e-6
 
 
+def test_a_flat_channel_becomes_zero_and_a_faint_one_does_not():
+    faint = np.array([[[1e-9, 2e-9, 3e-9, 4e-9]], [[5, 5, 5, 5 + 1e-7]]], np.float32)
+    scored = zscore(faint)
+    assert abs(scored[0].std() - 1) < 1e-5
+    assert not scored[1].any()
+
+
+def test_an_image_that_is_flat_once_cropped_is_left_out(tmp_path):
+    def rim(number):
+        volume = np.full((20, 20, 20), 3, np.float32)
+        volume[0] = 9
+        return volume if number else published.body((20, 20, 20), np.float32)
+
+    dataset = volume_set(tmp_path / "set", rim, cases=4)
+    (tmp_path / "all.json").write_text('{"train": ["0", "1", "2", "3"], "val": [], "test": []}')
+    whole = load(f"{dataset}?fit=pad", size=(20, 20, 20), split_file=str(tmp_path / "all.json"))
+    cropped = load(f"{dataset}?fit=pad", size=(10, 10, 10), split_file=str(tmp_path / "all.json"))
+    assert (len(whole), cropped.ids) == (4, ("0",))
+    assert "left out: constant images: 3" in cropped.notes
+
+
 def test_slices_are_cut_across_the_axis_asked_for(tmp_path):
     dataset = volume_set(tmp_path, lambda _: published.body((20, 24, 28), np.float32))
     for axis, size, letter in ((0, (28, 24), "x"), (1, (28, 20), "y"), (2, (24, 20), "z")):
