@@ -83,7 +83,8 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         if self._index is None or self._draw is None:
             raise ResetNeeded("call reset before the first step")
         images = self.task.fetch(self._index)
-        outcome = self.task.play(images, np.asarray(action)[None], self._draw)
+        actions = [action] if isinstance(action, list | tuple) else np.asarray(action)[None]
+        outcome = self.task.play(images, actions, self._draw)
         mask = outcome.mask.cpu().numpy()
         info = {
             "index": int(self._index[0]),

@@ -18,14 +18,19 @@ class Streams:
         self.generators: list[np.random.Generator] = [np.random.default_rng(0)] * count
         self._ahead = np.zeros((count, _AHEAD), np.int64)
         self._used = np.zeros(count, np.int64)
-        self.seed([None] * count)
+        for i in range(count):
+            self._start(i, None)
 
-    def seed(self, seeds: Sequence[int | None], which: np.ndarray | None = None) -> None:
-        """Start generators anew: from their seed, or from fresh entropy where it is None."""
+    def seed(self, seeds: Sequence[int | None], which: np.ndarray) -> None:
+        """Start the generators `which` (n,) bool anew from their seed; where it is None, they go on."""
         for i, seed in enumerate(seeds):
-            if which is None or which[i]:
-                self.generators[i], self.seeds[i] = seeding.np_random(seed)
-                self._used[i] = _AHEAD
+            if which[i] and seed is not None:
+                self._start(i, seed)
+
+    def _start(self, i: int, seed: int | None) -> None:
+        """Start one generator from its seed, or from fresh entropy."""
+        self.generators[i], self.seeds[i] = seeding.np_random(seed)
+        self._used[i] = _AHEAD
 
     def draw(self, which: np.ndarray) -> np.ndarray:
         """Draw the next integer in [0, 2^63) of the sub-environments `which` (n,) bool; the others give 0."""

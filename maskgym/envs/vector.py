@@ -91,8 +91,8 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Show an image to every sub-environment, or to those in `options["reset_mask"]`."""
         which = self._everyone if options is None else self._reset_mask(options.get("reset_mask"))
-        if isinstance(seed, int):
-            self.streams.seed([seed + i for i in range(self.num_envs)], which)
+        if isinstance(seed, int | np.integer):
+            self.streams.seed([int(seed) + i for i in range(self.num_envs)], which)
         elif seed is not None:
             if len(seed) != self.num_envs:
                 raise BadInput(f"{len(seed)} seeds for {self.num_envs} sub-environments: give one each, or one number")
@@ -191,12 +191,11 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             final = np.empty(self.num_envs, object)
             final[:] = list(observation)
             observation = final
-        everyone = self._everyone.copy
         return {
             "final_obs": observation,
-            "_final_obs": everyone(),
+            "_final_obs": self._out(self._everyone.copy()),
             "final_info": info,
-            "_final_info": everyone(),
+            "_final_info": self._out(self._everyone.copy()),
         }
 
     def _out(self, value: Any) -> Any:
