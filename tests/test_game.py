@@ -119,7 +119,7 @@ def test_a_compiled_game_is_the_same_game():
 
 
 def test_a_wanted_mask_and_the_score_that_means_it_play_the_same_round():
-    patches, images, scores, keys = round_of((32, 48), (8, 8))
+    patches, _, scores, keys = round_of((32, 48), (8, 8))
     game = Game(Shift(), patches)
     wanted = scores > 0.5
     assert torch.equal(game.spend(wanted, keys), game.spend(wanted.float(), keys))

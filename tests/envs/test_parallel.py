@@ -1,0 +1,90 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import maskgym
+from maskgym.envs.registry import IDS
+from maskgym.errors import BadInput
+
+pettingzoo = pytest.importorskip("pettingzoo")
+
+
+def make(env_id: str = "maskgym:MaskMIMSmall-v0", **keywords):
+    return maskgym.parallel_env(env_id, **{"split": "val", **keywords})
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_pettingzoos_own_checks_pass_without_a_warning(env_id, capsys):
+    from pettingzoo.test import parallel_api_test, parallel_seed_test
+
+    parallel_api_test(make(f"maskgym:{env_id}"), num_cycles=10)
+    parallel_seed_test(lambda: make(f"maskgym:{env_id}"), num_cycles=10)
+    assert "Passed" in capsys.readouterr().out
+
+
+def test_every_patch_is_an_agent_and_sees_the_whole_image():
+    env = make()
+    assert env.possible_agents == [f"patch_{number}" for number in range(64)]
+    assert env.agents == []
+    observations, infos = env.reset(seed=0)
+    assert env.agents == env.possible_agents == list(observations) == list(infos)
+    assert len({id(env.observation_space(agent)) for agent in env.agents}) == 1
+    assert all(env.observation_space(agent).contains(observations[agent]) for agent in env.agents)
+    assert env.action_space("patch_3") == gym.spaces.Discrete(2)
+    assert env.max_num_agents == 64
+    assert np.array_equal(env.state(), observations["patch_9"])
+
+
+@pytest.mark.parametrize("rewards", ["own", "team"])
+def test_it_plays_the_game_of_the_single_environment(rewards):
+    env, single = make(rewards=rewards), gym.make("maskgym:MaskMIMSmall-v0", split="val")
+    wishes = np.random.default_rng(0).integers(0, 2, 64)
+    for seed in (3, None):
+        observations, infos = env.reset(seed=seed)
+        seen, info = single.reset(seed=seed)
+        assert np.array_equal(observations["patch_0"], seen)
+        assert infos["patch_0"] == info
+        _, paid, terminated, truncated, told = env.step({f"patch_{i}": wish for i, wish in enumerate(wishes)})
+        _, reward, _, _, info = single.step(wishes)
+        expected = info["patch_reward"].ravel() if rewards == "own" else np.full(64, reward)
+        assert np.array_equal(list(paid.values()), expected)
+        assert all(type(one) is float for one in paid.values())
+        assert all(terminated.values())
+        assert not any(truncated.values())
+        assert [told[agent]["hidden"] for agent in paid] == info["mask"].ravel().astype(bool).tolist()
+        assert env.agents == []
+
+
+def test_options_and_pictures_are_those_of_the_single_environment():
+    env = make(render_mode="rgb_array")
+    assert env.reset(options={"index": 5})[1]["patch_0"] == {"index": 5}
+    env.step(dict.fromkeys(env.agents, 1))
+    assert env.render().shape == (256, 1036, 3)
+    env.close()
+
+
+def test_misuse_is_refused_in_one_line():
+    env = make()
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step({})
+    env.reset(seed=0)
+    for actions, said in (
+        ({}, "64 agents such as 'patch_0' are missing or unknown"),
+        (dict.fromkeys([*env.agents, "patch_64"], 1), "1 agents such as 'patch_64'"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            env.step(actions)
+    for keywords, said in (
+        ({"rewards": "mine"}, "unknown rewards 'mine': choose one of own, team"),
+        ({"action_type": "score"}, "action_type 'score': patch agents say 0 or 1"),
+        ({"env_id": "CartPole-v1"}, "'CartPole-v1' is no masking game"),
+        ({"rato": 0.5}, "did you mean 'ratio'"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            maskgym.parallel_env(**keywords)
+
+
+def test_where_pettingzoo_is_missing_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr("maskgym.envs.parallel.ParallelEnv", None)
+    with pytest.raises(BadInput, match=r"parallel_env needs PettingZoo: pip install maskgym\[pettingzoo\]"):
+        make()

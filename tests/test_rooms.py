@@ -1,0 +1,101 @@
+"""The plan of the house: who may know whom, what an import may cost, and how long a file may be."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "maskgym").rglob("*.py"))
+
+# The rooms from the ground up: a room may know itself and those the plan names for it, never one above.
+KNOWS: dict[str, set[str]] = {
+    "errors": set(),
+    "masking": set(),
+    "reconstructors": {"masking"},
+    "data": set(),
+    "game": {"masking", "reconstructors"},
+    "patchnet": {"masking"},
+    "agent": {"masking"},
+    "roster": {"agent", "masking"},
+    "envs": {"game", "data", "masking", "reconstructors", "patchnet"},
+    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors"},
+    "downstream": {"data", "masking", "reconstructors"},
+}
+ALL = {*KNOWS, "bench", "commands", "cli", ""}
+# Training a reconstructor is a job and not a network: it plays the game on images.
+EXCEPTIONS = {"maskgym/reconstructors/train.py": {"data", "game"}}
+
+
+def room(module: str) -> str:
+    """`maskgym.envs.task` is in the room `envs`; the package itself is in the room ``."""
+    return (module.split(".") + [""])[1]
+
+
+def imports(file: Path) -> list[tuple[int, str]]:
+    """Every module a file imports, wherever it does so."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports relatively"
+            found.append((node.lineno, node.module))
+            if node.module == "maskgym":
+                found += [(node.lineno, f"maskgym.{alias.name}") for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_room_knows_one_above_it(file):
+    name = file.relative_to(ROOT).as_posix()
+    own = file.relative_to(ROOT / "maskgym").parts[0].removesuffix(".py")
+    allowed = KNOWS.get(own, ALL) | {own, "errors"} | EXCEPTIONS.get(name, set())
+    for line, module in imports(file):
+        assert module.split(".")[0] != "agents", f"{name}:{line} imports agents, which are found by entry point"
+        if module.split(".")[0] == "maskgym" and module != "maskgym":
+            if own == "__init__":
+                assert room(module) in {"errors", "envs", "agent", "roster"}, f"{name}:{line} imports {module}"
+            else:
+                assert room(module) in allowed or room(module) not in ALL, f"{name}:{line} knows {module}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "agents").glob("*.py")), ids=lambda file: file.name)
+def test_agents_do_not_import_each_other(file):
+    for line, module in imports(file):
+        assert module.split(".")[0] != "agents", f"{file.name}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_file_is_over_300_lines(file):
+    assert len(file.read_text().splitlines()) <= 300
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = (
+        "monai",
+        "stable_baselines3",
+        "ray",
+        "matplotlib",
+        "pettingzoo",
+        "agents",
+        "tyro",
+        "rich",
+        "nibabel",
+        "torch",
+    )
+    code = f"import sys, maskgym; print([name for name in {heavy} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
+def test_making_and_playing_an_environment_loads_none_of_it_either():
+    heavy = ("monai", "stable_baselines3", "ray", "matplotlib", "pettingzoo", "agents")
+    code = (
+        "import sys, gymnasium; env = gymnasium.make('maskgym:MaskMIMSmall-v0', split='val'); env.reset(seed=0); "
+        f"env.step(env.action_space.sample()); print([name for name in {heavy} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr
