@@ -1,0 +1,60 @@
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from maskgym.agent import Board
+from maskgym.errors import BadInput
+from maskgym.masking.patches import Patches
+from maskgym.roster import agent_class, make_agent
+
+BOARD = Board(Patches((64, 64), (16, 16)), ratio=0.5)
+
+
+@pytest.mark.parametrize("name", ["sb3-ppo", "sb3-a2c"])
+@pytest.mark.parametrize("policy", ["patch", "cnn"])
+def test_scores_are_the_policys_logits(name: str, policy: str) -> None:
+    agent = make_agent(name, board=BOARD, policy=policy)
+    observation = torch.randint(0, 256, (3, 64, 64, 1), dtype=torch.uint8)
+    from maskgym.masking.observation import from_observation
+
+    with torch.no_grad():
+        seen = observation.movedim(-1, 1)  # SB3's VecTransposeImage
+        logits = agent.policy.get_distribution(seen).distribution.logits
+    assert torch.equal(agent.score(from_observation(observation)).flatten(1), logits)
+
+
+def test_sampling_draws_every_bit_by_its_probability() -> None:
+    agent = make_agent("sb3-a2c", board=BOARD)
+    images = torch.randn(1, 1, 64, 64)
+    wishes = agent.sample(images.expand(500, -1, -1, -1))
+    assert wishes.unique().tolist() == [0.0, 1.0]
+    torch.testing.assert_close(wishes.mean(0), agent.score(images)[0].sigmoid(), atol=0.1, rtol=0)
+
+
+def test_learning_raises_the_reward() -> None:
+    env = gym.make_vec(
+        "maskgym:MaskMIMSmall-v0", num_envs=16, split="test", image_size=32, ratio=0.5, piece=16, output="torch"
+    )
+    agent = make_agent("sb3-a2c", env, lr=3e-3)
+    rewards: list[float] = []
+    agent.learn(env, 2560, lambda done, figures: rewards.append(figures["reward"]))
+    print(rewards)
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:3]) / 3 * 1.03
+
+
+def test_cnn_policy_is_refused_where_it_cannot_look() -> None:
+    for size in ((32, 32), (64, 64, 64)):
+        board = Board(Patches(size, (16,) * len(size)))
+        with pytest.raises(BadInput, match="policy 'cnn' sees 2D images of at least 36 pixels"):
+            make_agent("sb3-ppo?policy=cnn", board=board)
+
+
+def test_a_saved_policy_is_tensors_and_json(tmp_path: Path) -> None:
+    make_agent("sb3-ppo", board=BOARD, entropy=0.01).save(tmp_path)
+    assert any(name.startswith("policy.") for name in load_file(tmp_path / "agent.safetensors"))
+    assert json.loads((tmp_path / "agent.json").read_text())["settings"]["entropy"] == 0.01
+    assert agent_class("sb3-ppo").load(tmp_path, BOARD).settings.entropy == 0.01
