@@ -1,4 +1,4 @@
-"""Every patch decides for itself, by one rule: hide where the image is bright. Run: python examples/pettingzoo_loop.py"""
+"""Every patch decides for itself: hide where the image is bright. Run: python examples/pettingzoo_loop.py"""
 
 import numpy as np
 

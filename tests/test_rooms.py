@@ -31,7 +31,7 @@ EXCEPTIONS = {"maskgym/reconstructors/train.py": {"data", "game"}}
 
 def room(module: str) -> str:
     """`maskgym.envs.task` is in the room `envs`; the package itself is in the room ``."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports(file: Path) -> list[tuple[int, str]]:

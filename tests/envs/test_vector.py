@@ -268,8 +268,8 @@ def test_bad_seeds_masks_indices_and_actions_are_refused_in_one_line():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_plays_the_same_games():
     here, there = make_vec(), make_vec(device="cuda", output="torch")
-    seen, told = here.reset(seed=1)
-    tensor, told_there = there.reset(seed=1)
+    seen, _ = here.reset(seed=1)
+    tensor, _ = there.reset(seed=1)
     assert tensor.device.type == "cuda"
     np.testing.assert_array_equal(seen, tensor.cpu())
     action = here.action_space.sample()
