@@ -14,6 +14,7 @@ from maskgym.errors import BadInput
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("maskgym.commands.demo:Demo", "play a few agents on the small task, print a table, write a picture"),
     "envs": ("maskgym.commands.play:Envs", "list the registered environments"),
+    "agents": ("maskgym.commands.agents:Agents", "list the masking agents: where the idea is from, whether it learns"),
     "render": ("maskgym.commands.play:Render", "play one image and write image, mask, reconstruction and error"),
     "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),

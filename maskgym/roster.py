@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -25,7 +24,13 @@ def agent_class(name: str) -> type[Agent]:
         near = get_close_matches(name, found, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"installed are {', '.join(sorted(found))}"
         raise BadInput(f"unknown agent {name!r}: {hint}")
-    loaded: type[Agent] = found[name].load()
+    try:
+        loaded: type[Agent] = found[name].load()
+    except (ImportError, AttributeError) as error:
+        where = found[name].value
+        raise BadInput(
+            f"agent {name!r} cannot be loaded from {where} ({error}): repair or remove its package"
+        ) from error
     return loaded
 
 
@@ -75,9 +80,3 @@ def _task(env: Any) -> Any:
 
 def _found() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def catalogue() -> Iterator[type[Agent]]:
-    """Load every installed agent's class."""
-    for name in names():
-        yield agent_class(name)

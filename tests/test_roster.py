@@ -1,22 +1,23 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import gymnasium as gym
 import pytest
 
 from maskgym.agent import Board
+from maskgym.cli import run
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.roster import agent_class, catalogue, make_agent, names
+from maskgym.roster import GROUP, agent_class, make_agent, names
 
 BOARD = Board(Patches((32, 32), (8, 8)))
 
 
 def test_ours_are_all_found_by_name() -> None:
     assert {"random", "loss-map", "mps-ams", "amlp", "hpm", "anatomask", "sb3-ppo", "sb3-a2c"} <= set(names())
-    assert [cls.name for cls in catalogue()] == names()
 
 
 def test_an_unknown_agent_is_answered_with_the_nearest_names() -> None:
@@ -59,6 +60,30 @@ def test_a_saved_agent_may_be_given_another_seed(tmp_path: Path) -> None:
     make_agent("random", board=BOARD, seed=3).save(tmp_path)
     assert make_agent(f"random:{tmp_path}", board=BOARD).seed == 3
     assert make_agent(f"random:{tmp_path}", board=BOARD, seed=5).seed == 5
+
+
+def test_the_command_lists_who_can_play(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["agents"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["loss-map", "baseline", "reconstructor", "masks=16,", "piece=0"] in lines
+    assert any(line[:3] == ["hpm", "SelfMedHPM", "yes"] for line in lines)
+
+
+def test_a_broken_package_is_named_and_hides_no_one(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [
+        EntryPoint("gone", "no.such.module:Agent", GROUP),
+        EntryPoint("random", "agents.heuristics:Random", GROUP),
+    ]
+    monkeypatch.setattr("maskgym.roster.entry_points", lambda group: points)
+    with pytest.raises(BadInput, match=r"agent 'gone' cannot be loaded from no\.such\.module:Agent"):
+        agent_class("gone")
+    run(["agents"])
+    told = capsys.readouterr().out
+    assert "MAE, SimMIM" in told
+    assert "gone" in told
 
 
 def test_a_strangers_agent_is_found_by_its_entry_point(tmp_path: Path) -> None:
