@@ -26,13 +26,14 @@ def sentences(cls: type) -> dict[str, str]:
     return found
 
 
-def page(name: str) -> str:
+def page(environment: str) -> str:
     """Make the page of one registered environment."""
-    settings = Settings.of(dict(IDS[name]))
+    settings = Settings.of(dict(IDS[environment]))
     size = parse_size(settings.image_size, 2, "image_size")
     patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
     told = sentences(Settings)
-    rows = [f"| `{field.name}` | `{getattr(settings, field.name)!r}` | {told[field.name]} |" for field in fields(Settings)]
+    names = [field.name for field in fields(Settings)]
+    rows = [f"| `{name}` | `{getattr(settings, name)!r}` | {told[name]} |" for name in names]
     table = "\n".join(["| keyword | default | what it says |", "|---|---|---|", *rows])
     text = inspect.cleandoc(MaskMIM.__doc__ or "")
     text = text.replace("The fields of `maskgym.envs.task.Settings`, by keyword.", table)
@@ -41,14 +42,14 @@ def page(name: str) -> str:
         [
             "| | |",
             "|---|---|",
-            f"| make | `gym.make(\"maskgym:{name}\")` |",
+            f'| make | `gym.make("maskgym:{environment}")` |',
             f"| observation | `Box(0, 255, {(*size, 1)}, uint8)` |",
             f"| action | `MultiBinary({patches.count})`, a grid of {' x '.join(map(str, patches.grid))} patches |",
             f"| hidden | {hidden} of {patches.count} patches |",
         ]
     )
     note = "<!-- Made by docs/generate.py from the class docstring; edit that. -->"
-    return f"{note}\n# {name}\n\n{facts}\n\n{text}\n"
+    return f"{note}\n# {environment}\n\n{facts}\n\n{text}\n"
 
 
 def main() -> int:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
 
 from maskgym.envs.registry import IDS
 from maskgym.errors import BadInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,8 @@ class Render:
         print(f"wrote {self.out}: image, mask, reconstruction, error")
 
 
-def make(env_id: str, reconstructor: str = "", **keywords: object):  # type: ignore[no-untyped-def]
+def make(env_id: str, reconstructor: str = "", **keywords: Any) -> gym.Env[Any, Any]:
     """Make a registered environment for drawing, its own reconstructor unless another is named."""
-    import gymnasium as gym
-
     name = env_id.removeprefix("maskgym:")
     if name not in IDS:
         raise BadInput(f"unknown environment {env_id!r}: registered are {', '.join(IDS)}")
@@ -90,7 +94,7 @@ def make(env_id: str, reconstructor: str = "", **keywords: object):  # type: ign
     return gym.make(f"maskgym:{name}", render_mode="rgb_array", **keywords)
 
 
-def save_png(picture, path: Path) -> None:  # type: ignore[no-untyped-def]
+def save_png(picture: Image, path: Path) -> None:
     """Write a picture, or say in one line why it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

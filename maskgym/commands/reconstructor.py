@@ -21,7 +21,7 @@ from maskgym.reconstructors import store
 from maskgym.reconstructors.train import TrainSettings, held_out, train
 
 _RATIOS = (0.25, 0.5, 0.75)
-_BUNDLED_STEPS = {"MaskMIM-v0": 7000, "MaskMIMSmall-v0": 8000, "MaskMIM3D-v0": 6000}
+_BUNDLED_STEPS = {"MaskMIM-v0": 6000, "MaskMIMSmall-v0": 8000, "MaskMIM3D-v0": 5000}
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,9 @@ class Bundle:
             if self.only not in ("", name):
                 continue
             folder = self.out / name
-            settings = TrainSettings(steps=_BUNDLED_STEPS[name], **_narrow(str(keywords["image_size"])))
-            job = Train(folder, image_size=str(keywords["image_size"]), train=settings)
+            size = str(keywords["image_size"])
+            settings = TrainSettings(steps=_BUNDLED_STEPS[name], precision="bf16", **_narrow(size))
+            job = Train(folder, image_size=size, train=settings)
             about = run(job)
             network, _ = store.load(str(folder), *_shape(folder))
             store.save(network, self.to / f"{keywords['reconstructor']}.safetensors", about, half=True)
@@ -84,7 +85,8 @@ def run(job: Train) -> dict[str, Any]:
     if job.out.exists() and not job.out.is_dir():
         raise BadInput(f"{job.out} is a file: give a folder to --out")
     job.out.mkdir(parents=True, exist_ok=True)
-    images = {split: load(job.data, size=size, split=split, split_file=job.split_file or None) for split in ("train", "val")}
+    split_file = job.split_file or None
+    images = {split: load(job.data, size=size, split=split, split_file=split_file) for split in ("train", "val")}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("training", total=job.train.steps)

@@ -77,7 +77,7 @@ def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]
         network: nn.Module = getattr(importlib.import_module(where), attribute)(**_tuples(header["settings"]))
         network.load_state_dict({key: _full(value) for key, value in weights.items()}, strict=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BadInput(
             f"{path} is no reconstructor of ours or is damaged ({reason}): train or copy it again"
         ) from error

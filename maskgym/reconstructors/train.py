@@ -24,7 +24,7 @@ from maskgym.masking import chance
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
 from maskgym.reconstructors import baselines
-from maskgym.reconstructors.frozen import freeze
+from maskgym.reconstructors.frozen import channels_last, freeze
 
 _CHECKPOINT = "checkpoint.pt"
 
@@ -49,6 +49,8 @@ class TrainSettings:
     """Channels of the U-Net's levels."""
     fold: int = 4
     """Side of the pixel blocks that are folded into channels before the first level."""
+    precision: str = "32"
+    """Of the forward and backward pass: 32, or bf16, twice as fast on processors that have it."""
     seed: int = 0
     """Of the weights and of all chance."""
     device: str = "cpu"
@@ -69,9 +71,13 @@ def train(
     """Train on images (n, C, *size), going on from the folder's checkpoint if there is one; returns the network."""
     from maskgym.reconstructors.unet import UNet
 
+    if settings.precision not in ("32", "bf16"):
+        raise BadInput(f"unknown precision {settings.precision!r}: choose 32 or bf16")
     device = torch.device(settings.device)
     torch.manual_seed(settings.seed)
     network = UNet(images.shape[1], patches.dims, settings.widths, settings.fold).to(device)
+    for weight in network.parameters():
+        weight.data = channels_last(weight.data) if weight.dim() > 2 else weight.data
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay, betas=(0.9, 0.95), fused=True
     )
@@ -82,11 +88,12 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.lr * _share_of_peak(step, settings.steps)
         batch, mask = _draw(images, patches, settings, step)
-        loss = Game(network, patches).pay(batch.to(device), mask.to(device)).reward.mean()
+        with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16"):
+            loss = Game(network, patches).pay(batch.to(device), mask.to(device)).reward.mean()
         if not bool(loss.isfinite()):
             raise BadInput(f"the loss is {loss.item()} at step {step}: lower lr {settings.lr} or check the images")
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         done = step + 1
@@ -178,5 +185,3 @@ def _board(folder: Path) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder))
-
-
