@@ -1,4 +1,4 @@
-"""Write docs/environments/*.md from the environments' docstrings; with --check, only say whether they are up to date."""
+"""Write docs/environments from the docstrings; with --check, only say whether the pages are up to date."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import inspect
 import sys
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 from maskgym.envs.mask_mim import MaskMIM
@@ -20,7 +21,7 @@ def sentences(cls: type) -> dict[str, str]:
     """Read the sentence under each field of a dataclass from its source."""
     body = ast.parse(inspect.getsource(cls)).body[0].body  # type: ignore[attr-defined]
     found = {}
-    for field, below in zip(body, body[1:], strict=False):
+    for field, below in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
             found[field.target.id] = inspect.cleandoc(below.value.value)  # type: ignore[union-attr, attr-defined]
     return found

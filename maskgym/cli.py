@@ -16,6 +16,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "envs": ("maskgym.commands.play:Envs", "list the registered environments"),
     "agents": ("maskgym.commands.agents:Agents", "list the masking agents: where the idea is from, whether it learns"),
     "render": ("maskgym.commands.play:Render", "play one image and write image, mask, reconstruction and error"),
+    "par": ("maskgym.commands.par:Par", "search the best mask of every image of a split: 100 points"),
+    "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
+    "gallery": ("maskgym.commands.gallery:Gallery", "draw agents' masks side by side: images down, agents across"),
     "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
     "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),
@@ -65,14 +68,18 @@ def run(words: list[str]) -> int:
 
 
 def call(name: str, arguments: list[str]) -> int:
-    """Import the command, let tyro fill its fields, run it."""
+    """Fill the command's fields and run it."""
+    return int(parse(name, arguments)() or 0)
+
+
+def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
+    """Import the command and let tyro fill its fields."""
     import tyro
 
     where, _ = COMMANDS[name]
     module, attribute = where.split(":")
     command = getattr(importlib.import_module(module), attribute)
-    filled = cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}"))
-    return int(filled() or 0)
+    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}"))
 
 
 def overview(commands: dict[str, tuple[str, str]]) -> None:

@@ -1,0 +1,75 @@
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from maskgym.cli import COMMANDS, parse
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.relative_to(ROOT)}:{page.read_text()[: found.start()].count(chr(10)) + 1}", found.group(2))
+        for page in PAGES
+        for found in BLOCK.finditer(page.read_text())
+        if found.group(1) == language
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    lines = [
+        (where, line.removeprefix("$ "))
+        for language in ("bash", "console")
+        for where, text in blocks(language)
+        for line in text.replace("\\\n", " ").splitlines()
+    ]
+    return [
+        (where, part.strip())
+        for where, line in lines
+        for part in line.split("&&")
+        if part.strip().startswith("maskgym ")
+    ]
+
+
+@pytest.mark.parametrize(("where", "text"), [pytest.param(*block, id=block[0]) for block in blocks("python")])
+def test_python_blocks_of_the_docs_run(where, text, tmp_path, monkeypatch):
+    if "/data/" in text:
+        pytest.skip("the block reads a data set of the user's")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, where, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize(("where", "line"), [pytest.param(*line, id=f"{line[0]} {line[1][:40]}") for line in commands()])
+def test_command_lines_of_the_docs_are_understood(where, line):
+    words = [word.replace("...", "1") for word in shlex.split(line, comments=True)[1:]]
+    name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+    if name is None:
+        assert words[0].startswith("-") or words[0] in {known.split()[0] for known in COMMANDS}, line
+        return
+    arguments = words[len(name.split()) :]
+    if "--help" not in arguments:
+        parse(name, arguments)
+
+
+def test_relative_links_of_the_docs_lead_somewhere():
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_every_registered_agent_and_environment_has_a_page():
+    from maskgym.envs.registry import IDS
+    from maskgym.roster import agent_class, names
+
+    ours = [name for name in names() if agent_class(name).__module__.startswith("agents.")]
+    told = "\n".join(page.read_text() for page in (ROOT / "docs" / "agents").glob("*.md"))
+    assert [name for name in ours if f"`{name}`" not in told] == []
+    assert [name for name in IDS if not (ROOT / "docs" / "environments" / f"{name}.md").exists()] == []
