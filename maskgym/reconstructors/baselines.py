@@ -17,11 +17,14 @@ def patch_mean(images: Tensor, mask: Tensor, patches: Patches) -> Tensor:
 
 
 def blurred(images: Tensor, mask: Tensor, patches: Patches) -> Tensor:
-    """Fill hidden pixels with a Gaussian average of visible ones (normalised convolution), one patch wide."""
+    """Fill hidden pixels with a Gaussian average of visible ones (normalised convolution).
+
+    Its deviation is 3/8 of a patch, the best of six widths on phantoms.
+    """
     visible = (~patches.spread(mask)).to(images.dtype)
     weighted, weight = images * visible, visible
     for axis, side in enumerate(patches.patch):
-        weighted, weight = _blur(weighted, axis, side), _blur(weight, axis, side)
+        weighted, weight = _blur(weighted, axis, 0.375 * side), _blur(weight, axis, 0.375 * side)
     return torch.where(patches.spread(mask), weighted / weight.clamp_min(1e-6), images)
 
 
