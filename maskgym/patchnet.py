@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
+from math import gcd, prod
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 class PatchNet(nn.Module):
     """Strided convolutions down to one cell per patch, then dilated ones that let patches see their surroundings.
 
-    There is no norm, on purpose. Reinforcement learning hands a network small batches that repeat the same image, so
-    batch statistics are noise; and a batch norm gives one answer while acting and another while learning, so that the
+    There is no batch norm: reinforcement learning hands a network small batches that repeat the same image, so its
+    statistics are noise; and a batch norm gives one answer while acting and another while learning, so that the
     probabilities an actor-critic compares would come from two policies. With the images z-scored and the weights drawn
     after He et al. (2015), activations keep their scale through the few layers there are.
 
@@ -36,10 +36,10 @@ class PatchNet(nn.Module):
         super().__init__()
         self.patches, self.width = patches, width
         conv: Any = _CONV[patches.dims]
-        strides = _strides(patches.patch)
-        widths = (channels, *[width] * len(strides))
+        sizes = strides(patches.patch)
+        widths = (channels, *[width] * len(sizes))
         layers: list[nn.Module] = []
-        for (inside, outside), (kernel, stride, padding) in zip(pairwise(widths), strides, strict=True):
+        for (inside, outside), (kernel, stride, padding) in zip(pairwise(widths), sizes, strict=True):
             layers += [conv(inside, outside, kernel, stride, padding), nn.ReLU(inplace=True)]
         for dilation in dilations:
             layers += [conv(width, width, 3, padding=dilation, dilation=dilation), nn.ReLU(inplace=True)]
@@ -54,7 +54,7 @@ class PatchNet(nn.Module):
         return self.layers(images)
 
 
-def _strides(patch: tuple[int, ...]) -> list[tuple[int | tuple[int, ...], tuple[int, ...], int]]:
+def strides(patch: tuple[int, ...]) -> list[tuple[int | tuple[int, ...], tuple[int, ...], int]]:
     """Say kernel, stride and padding of each convolution that together bring a patch down to one cell, axis by axis.
 
     Halvings overlap (kernel 3, padding 1); the rest that two does not divide is one step whose kernel is its stride. A
@@ -66,3 +66,48 @@ def _strides(patch: tuple[int, ...]) -> list[tuple[int | tuple[int, ...], tuple[
         rest = [side // 2 if side % 2 == 0 else side for side in rest]
     layers: list[Any] = [(3, stride, 1) for stride in halvings or [(1,) * len(patch)]]
     return layers + ([(tuple(rest), tuple(rest), 0)] if prod(rest) > 1 else [])
+
+
+class ResidualPatchNet(nn.Module):
+    """`PatchNet` with group norms, GELU and residual steps, for learners whose gradients share one large part.
+
+    A policy that is told only which masks paid gets much the same gradient for every image at first, because some
+    places are worth hiding in all of them. In the plain trunk that common part drives ReLUs dead and within 2,000 masks
+    leaves one mask for all images; here the trunk keeps what it knows of the image. Group norm looks at one image
+    alone, so it has none of the trouble of batch norm that `PatchNet` speaks of.
+
+    Args:
+        channels: of the images.
+        patches: the grid.
+        width: features per patch.
+        dilations: one residual 3x3 convolution at patch resolution for each.
+
+    >>> import torch
+    >>> ResidualPatchNet(1, Patches((32, 32, 32), (8, 8, 8)))(torch.zeros(2, 1, 32, 32, 32)).shape
+    torch.Size([2, 48, 4, 4, 4])
+    """
+
+    def __init__(self, channels: int, patches: Patches, width: int = 48, dilations: tuple[int, ...] = (1, 2, 4, 1)):
+        super().__init__()
+        self.patches, self.width = patches, width
+        conv: Any = _CONV[patches.dims]
+        groups = gcd(8, width)
+        layers: list[nn.Module] = []
+        inside = channels
+        for kernel, stride, padding in strides(patches.patch):
+            layers += [conv(inside, width, kernel, stride, padding), nn.GroupNorm(groups, width), nn.GELU()]
+            inside = width
+        self.stem = nn.Sequential(*layers)
+        self.steps = nn.ModuleList(
+            nn.Sequential(
+                nn.GroupNorm(groups, width), nn.GELU(), conv(width, width, 3, padding=dilation, dilation=dilation)
+            )
+            for dilation in dilations
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn z-scored images (B, C, *size) into features (B, width, *grid)."""
+        features = self.stem(images)
+        for step in self.steps:
+            features = features + step(features)
+        return features
