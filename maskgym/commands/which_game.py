@@ -1,0 +1,65 @@
+"""The options by which par, score and gallery say which game they mean, and the game made from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from maskgym.envs.registry import IDS
+from maskgym.errors import BadInput
+
+if TYPE_CHECKING:
+    from maskgym.envs.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichGame:
+    """An environment id, and what differs from its defaults."""
+
+    env: str = "MaskMIM-v0"
+    """A registered id, see `maskgym envs`."""
+    dataset: str = ""
+    """Where images come from, as lgg:/data/kaggle_3m; empty = the id's own."""
+    reconstructor: str = ""
+    """The frozen network; empty = the id's own."""
+    image_size: str = ""
+    """Pixels along each axis, as 128x128; empty = the id's own."""
+    patch_size: str = ""
+    """Pixels of a patch; empty = the id's own."""
+    split: str = "test"
+    """Which images: train, val or test."""
+    split_file: str = ""
+    """A split saved by `maskgym data split`."""
+    images: int = 0
+    """Only the first so many images of the split; 0 = all."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+    def keywords(self) -> dict[str, Any]:
+        """What an environment of this game is made with, but for the split."""
+        name = self.env.removeprefix("maskgym:")
+        if name not in IDS:
+            near = get_close_matches(name, IDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"registered are {', '.join(IDS)}"
+            raise BadInput(f"unknown environment {self.env!r}: {hint}")
+        given = ("dataset", "reconstructor", "image_size", "patch_size", "split_file")
+        own = {option: getattr(self, option) for option in given if getattr(self, option)}
+        return {**IDS[name], **own, "device": self.device}
+
+    def task(self) -> Task:
+        """The game itself, on the split asked for."""
+        from maskgym.envs.task import Settings, Task
+
+        return Task(Settings.of({**self.keywords(), "split": self.split}))
+
+
+def check_ratios(ratios: tuple[float, ...], task: Task) -> tuple[float, ...]:
+    """Refuse ratios that hide nothing or all, and leave out what is said twice."""
+    from maskgym.masking.select import budget
+
+    for ratio in ratios:
+        budget(ratio, task.patches.count)
+    if not ratios:
+        raise BadInput("no --ratio is given: choose for example 0.25 0.5 0.75")
+    return tuple(dict.fromkeys(ratios))
