@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "par": ("maskgym.commands.par:Par", "search the best mask of every image of a split: 100 points"),
     "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
     "gallery": ("maskgym.commands.gallery:Gallery", "draw agents' masks side by side: images down, agents across"),
+    "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, figures"),
     "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
     "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),
@@ -93,3 +94,7 @@ def overview(commands: dict[str, tuple[str, str]]) -> None:
     console = Console()
     console.print("maskgym: which patches are worth hiding? (`maskgym COMMAND --help` tells more)\n")
     console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ class Envs:
 
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("id", "image", "patch", "grid", "patches", "hidden", "reconstructor"):
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=True)
         for name, keywords in IDS.items():
             settings = Settings.of(dict(keywords))
             size = parse_size(settings.image_size, 2, "image_size")
@@ -37,7 +37,7 @@ class Envs:
             grid = " x ".join(map(str, patches.grid))
             hidden = f"{settings.ratio:.0%}"
             cells = (str(settings.image_size), str(settings.patch_size), grid, str(patches.count), hidden)
-            table.add_row(f"maskgym:{name}", *cells, settings.reconstructor)
+            table.add_row(name, *cells, settings.reconstructor)
         Console().print(table)
 
 

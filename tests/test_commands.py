@@ -1,0 +1,83 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from maskgym import cli
+from maskgym.bench.timing import Times, race, ratio
+
+
+def left(words: list[str]) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(words)
+    return int(caught.value.code or 0)
+
+
+def test_envs_lists_every_id(capsys):
+    from maskgym.envs.registry import IDS
+
+    assert left(["envs"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in IDS)
+
+
+@pytest.mark.parametrize("env", ["MaskMIMSmall-v0", "MaskMIM3D-v0"])
+def test_render_writes_a_row_for_each_image(env, tmp_path, capsys):
+    out = tmp_path / "deep" / "x.png"
+    assert left(["render", "--env", env, "--images", "2", "--agent", "variance", "--out", str(out)]) == 0
+    with Image.open(out) as picture:
+        assert picture.height == 512
+        assert picture.width > 4 * 256
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["render", "--env", "MaskMIM-v9", "--out", "x.png"], "unknown environment 'MaskMIM-v9'"),
+        (["render", "--agent", "randm", "--out", "x.png"], "did you mean random"),
+        (["render", "--images", "0", "--out", "x.png"], "images 0 must be at least 1"),
+        (["bench", "speed", "--device", "cuda:77"], "cuda"),
+        (["bench", "speed", "--only", "everything"], "there is no part 'everything'"),
+        (["bench", "speed", "--repeats", "0"], "repeats 0"),
+        (["reconstructor", "train", "--out", "r", "--train.steps", "0"], "steps 0 must be at least 1"),
+        (["reconstructor", "train", "--out", "r", "--patch-size", "7"], "does not divide"),
+        (["reconstructor", "train", "--out", "r", "--train.precision", "8"], "unknown precision '8'"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_line_and_leaves_with_two(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert left(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_demo_plays_prints_and_draws(tmp_path):
+    command = [sys.executable, "-m", "maskgym.cli", "demo", "--out", str(tmp_path / "demo"), "--seeds", "1"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert all(agent in run.stdout for agent in ("random", "variance", "loss-map"))
+    with Image.open(tmp_path / "demo" / "gallery.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_bench_speed_prints_a_table_and_writes_it(tmp_path, capsys):
+    out = tmp_path / "speed.json"
+    assert left(["bench", "speed", "--only", "selection", "--repeats", "2", "--out", str(out)]) == 0
+    rows = json.loads(out.read_text())
+    assert [row["what"].split()[-2] for row in rows] == ["64", "256", "1024", "4096"]
+
+
+def test_contestants_of_a_race_take_turns():
+    heard: list[str] = []
+    times = race({"a": lambda: heard.append("a"), "b": lambda: heard.append("b")}, repeats=3)
+    assert heard == ["a", "b"] * 4  # once to warm up
+    assert len(times["a"].seconds) == 3
+
+
+def test_a_ratio_of_times_is_taken_pair_by_pair():
+    middle, _ = ratio(Times((2.0, 20.0, 4.0)), Times((1.0, 10.0, 1.0)))
+    assert middle == 2.0
