@@ -53,7 +53,7 @@ class A3CSettings:
     """Deviation that the scores of an image are brought to, so that chance keeps its say; 0 = as they come (paper)."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
-    value: float = 0.5
+    value: float = 0.2
     """Weight of the critic's loss."""
     hint_share: float = 0.0
     """p, the share of the hidden patches left to chance while learning."""
