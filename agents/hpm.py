@@ -31,9 +31,9 @@ class HpmSettings:
     """Features per patch."""
     depth: int = 4
     """Blocks of the vision transformer."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate of Adam."""
-    ema: float = 0.99
+    ema: float = 0.98
     """The teacher that chooses masks keeps this share of itself each step; 0 = the ranker chooses itself."""
     share: float = 0.5
     """Share of the hidden patches that is chosen by score while learning, the rest is chance: what is never hidden is

@@ -16,6 +16,9 @@ KEYWORDS: dict[str, dict[str, Any]] = {
 }
 
 
+QUICK: dict[str, dict[str, Any]] = {"search": {"evaluations": 8}}  # settings under which a slow agent is quick
+
+
 @pytest.fixture(params=["2D", "3D"])
 def dims(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -37,8 +40,8 @@ def student(board: Board) -> torch.nn.Module:
 
 @pytest.fixture
 def make(board: Board, student: torch.nn.Module) -> Callable[..., Agent]:
-    def made(name: str, seed: int = 0, **settings: Any) -> Agent:
-        agent = make_agent(name, board=board, seed=seed, **settings)
+    def made(name: str, seed: int = 0, game: Board = board, **settings: Any) -> Agent:
+        agent = make_agent(name, board=game, seed=seed, **QUICK.get(name, {}) | settings)
         agent.attach(student)
         return agent
 
@@ -51,6 +54,12 @@ def images(board: Board) -> torch.Tensor:
     pixels = torch.randn(6, 1, *board.patches.size, generator=torch.Generator().manual_seed(1))
     pixels[(..., *[slice(0, 6)] * board.patches.dims)] += 3
     return (pixels - pixels.mean()) / pixels.std()
+
+
+@pytest.fixture
+def player() -> Callable[..., Agent]:
+    """Make an agent for an environment."""
+    return lambda name, env: make_agent(name, env, seed=1, **QUICK.get(name, {}))
 
 
 @pytest.fixture(scope="session")

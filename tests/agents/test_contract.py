@@ -48,10 +48,9 @@ def test_scores_every_patch_with_a_finite_number(name: str, make: Make, board: B
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
-def test_hides_exactly_k(name: str, board: Board, student: torch.nn.Module, images: Tensor, ratio: float) -> None:
+def test_hides_exactly_k(name: str, make: Make, board: Board, images: Tensor, ratio: float) -> None:
     board = replace(board, ratio=ratio)
-    agent = make_agent(name, board=board)
-    agent.attach(student)
+    agent = make(name, game=board)
     mask = agent.spend(agent.score(images))
     assert mask.sum(1).tolist() == [board.budget] * 6
 
@@ -133,9 +132,9 @@ def test_prefers_the_teacher_to_the_student(make: Make, student: torch.nn.Module
         assert torch.equal(alone.score(images), taught.score(images))
 
 
-def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., Any]) -> None:
+def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., Any], player: Make) -> None:
     env = envs(dims, "single")
-    agent = make_agent(name, env, seed=1)
+    agent = player(name, env)
     observation, _ = env.reset(seed=0)
     for sample in (False, True):
         action = agent.act(observation, sample)
@@ -145,9 +144,11 @@ def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., 
 
 
 @pytest.mark.parametrize("output", ["numpy", "torch"])
-def test_plays_the_vector_environment(name: str, dims: str, output: str, envs: Callable[..., Any]) -> None:
+def test_plays_the_vector_environment(
+    name: str, dims: str, output: str, envs: Callable[..., Any], player: Make
+) -> None:
     env = envs(dims, "vector", num_envs=4, output=output)
-    agent = make_agent(name, env, seed=1)
+    agent = player(name, env)
     observations, _ = env.reset(seed=0)
     mask = agent.act(observations)
     assert isinstance(mask, Tensor if output == "torch" else np.ndarray)
@@ -155,9 +156,11 @@ def test_plays_the_vector_environment(name: str, dims: str, output: str, envs: C
     assert (paid.reshape(mask.shape) == mask).all()
 
 
-def test_plays_for_all_patches_of_the_parallel_environment(name: str, dims: str, envs: Callable[..., Any]) -> None:
+def test_plays_for_all_patches_of_the_parallel_environment(
+    name: str, dims: str, envs: Callable[..., Any], player: Make
+) -> None:
     env = envs(dims, "parallel")
-    agent = make_agent(name, env, seed=1)
+    agent = player(name, env)
     observations, _ = env.reset(seed=0)
     actions = agent.act(observations)
     assert set(actions) == set(env.agents)
@@ -167,12 +170,14 @@ def test_plays_for_all_patches_of_the_parallel_environment(name: str, dims: str,
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_learns_from_an_environment_the_same_way_twice(name: str, dims: str, envs: Callable[..., Any]) -> None:
+def test_learns_from_an_environment_the_same_way_twice(
+    name: str, dims: str, envs: Callable[..., Any], player: Make
+) -> None:
     env = envs(dims, "vector", num_envs=8, output="torch")
     reports: list[int] = []
     states = []
     for _ in range(2):
-        agent = make_agent(name, env, seed=2)
+        agent = player(name, env)
         before = {key: value.clone() for key, value in agent.state_dict().items() if key != "turns"}
         assert agent.learn(env, 32, lambda done, figures: reports.append(done)) is agent
         states.append(agent.state_dict())
@@ -183,10 +188,12 @@ def test_learns_from_an_environment_the_same_way_twice(name: str, dims: str, env
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_scores_the_same_on_a_gpu(name: str, board: Board, student: torch.nn.Module, images: Tensor) -> None:
+def test_scores_the_same_on_a_gpu(
+    name: str, make: Make, board: Board, student: torch.nn.Module, images: Tensor
+) -> None:
     scores = []
     for device in ("cpu", "cuda"):
-        agent = make_agent(name, board=replace(board, device=device), seed=1)
+        agent = make(name, game=replace(board, device=device))
         agent.attach(student.to(device))
         scores.append(agent.score(images.to(device)))
         assert agent.spend(agent.sample(images.to(device), torch.arange(6, device=device))).device.type == device
