@@ -79,7 +79,7 @@ class Crew:
         forks = "fork" in multiprocessing.get_all_start_methods() and not cuda and not torch.cuda.is_initialized()
         self._context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self._make_env = make_env
-        self._traces = tempfile.TemporaryDirectory(prefix="maskgym-", ignore_cleanup_errors=True)
+        self._traces = Path()  # a folder where hung workers write down where they are
         self._slowest = [0.0] * workers
         self._seen = [0.0] * workers  # the last heartbeat noticed
         self.deaths: list[Death] = []
@@ -93,6 +93,11 @@ class Crew:
 
     def run(self) -> Generator[News | Death | None, None, None]:
         """Start the workers and yield what they tell, and None now and then; closing it stops them all."""
+        with tempfile.TemporaryDirectory(prefix="maskgym-", ignore_cleanup_errors=True) as traces:
+            self._traces = Path(traces)
+            yield from self._watch()
+
+    def _watch(self) -> Generator[News | Death | None, None, None]:
         try:
             self._start()
             looked = time.monotonic()
@@ -189,7 +194,7 @@ class Crew:
         self._processes.pop(rank)
 
     def _trace(self, rank: int) -> Path:
-        return Path(self._traces.name) / f"worker-{rank}.txt"
+        return self._traces / f"worker-{rank}.txt"
 
     def _ask_where(self, rank: int, process: Any) -> str:
         """Let a hung worker write down where it is, even if Python never gets a turn there."""
@@ -218,7 +223,6 @@ class Crew:
                 process.kill()
             process.join()
             self._dismiss(rank)
-        self._traces.cleanup()
 
 
 def _exit(code: int) -> str:
