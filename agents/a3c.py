@@ -136,9 +136,9 @@ class A3C(Agent):
         train_alone(self, env, steps, report)
         return self
 
-    def games(self) -> tuple[int, int]:
-        """Say how many environments a worker plays, and how many neighbouring ones show the same image."""
-        return self.settings.images * self.settings.masks, self.settings.masks
+    def games(self) -> int:
+        """Say how many environments a worker plays."""
+        return self.settings.images * self.settings.masks
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Make Adam over all weights."""

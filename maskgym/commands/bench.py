@@ -24,7 +24,7 @@ class Speed:
     out: Path | None = None
     """A JSON file to write the table to."""
     only: str = ""
-    """One part: step, vectors, selection, kmeans or start; empty = all."""
+    """One part: step, vectors, selection, start or workers; empty = all."""
 
     def __call__(self) -> None:
         """Measure and print."""
@@ -57,12 +57,16 @@ class Speed:
 
     def parts(self) -> dict[str, Iterator[Row]]:
         """Name what is measured; nothing runs before it is asked for."""
-        from maskgym.bench import speed
+        from maskgym.bench import speed, speed_workers
+        from maskgym.commands.train import Games
+        from maskgym.envs.registry import IDS
 
+        small = Games("MaskMIMSmall-v0", {**IDS["MaskMIMSmall-v0"], "device": self.device}, choosing=True)
         many = 64 if self.device == "cpu" else 1024
         return {
             "step": speed.step_share("maskgym:MaskMIM-v0", many, self.device, self.repeats),
             "vectors": speed.vector_environments("maskgym:MaskMIM-v0", 64, self.seconds, repeats=3),
             "selection": speed.selection(self.repeats),
             "start": speed.start(repeats=5),
+            "workers": speed_workers.workers(small, "a3c"),
         }

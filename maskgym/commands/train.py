@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -96,8 +96,7 @@ class Train:
         agent = make_agent(self.agent, board=board_of(val), seed=self.seed)
         self._check(agent)
         folder = Folder(self.out, self._about(agent, keywords), self.resume)
-        repeat = cast(Any, agent).games()[1] if is_learner(agent) else 1
-        make_env = Games(self.env.removeprefix("maskgym:"), keywords, repeat)
+        make_env = Games(self.env.removeprefix("maskgym:"), keywords, is_learner(agent))
         if not is_learner(agent):
             agent.attach(val.game.reconstructor)
         paid = Run(agent, make_env, plan, folder, Judgement(val, self.ratio), self.quiet)()
@@ -150,13 +149,13 @@ class Games:
 
     name: str
     keywords: dict[str, Any]
-    repeat: int = 1
+    choosing: bool = False  # does the agent choose the images itself?
 
     def __call__(self, num_envs: int) -> Any:
-        """Make one that does not draw the next images by itself, for agents that choose them."""
+        """Make one of so many games; where the agent chooses the images, one that does not show the next by itself."""
         import gymnasium as gym
 
-        more: dict[str, Any] = {"autoreset_mode": "Disabled", "repeat": self.repeat} if self.repeat > 1 else {}
+        more: dict[str, Any] = {"autoreset_mode": "Disabled"} if self.choosing else {}
         return gym.make_vec(f"maskgym:{self.name}", num_envs=num_envs, output="torch", **more, **self.keywords)
 
 

@@ -70,7 +70,7 @@ class Crew:
     ):
         if steps < 1 or workers < 1:
             raise BadInput(f"steps {steps} and workers {workers} must be at least 1")
-        self.agent, self.optimiser, self.steps, self.batch = agent, optimiser, steps, agent.games()[0]
+        self.agent, self.optimiser, self.steps, self.batch = agent, optimiser, steps, agent.games()
         self.on_death, self.patience = on_death, patience
         self.signals = Signals(workers)
         self.signals.turns.copy_(torch.tensor(turns if turns is not None else [0] * workers))
@@ -158,13 +158,13 @@ class Crew:
                     else:
                         yield self._mourn(rank, content)
 
-    def _bury(self) -> Iterator[Death]:
+    def _bury(self) -> Iterator[News | Death]:
         """Take leave of workers that have ended, and end those that hang."""
         now = time.monotonic()
         for rank, process in list(self._processes.items()):
             if not process.is_alive():
                 process.join()
-                yield from (news for news in self._listen() if isinstance(news, Death))
+                yield from self._listen()  # its last words
                 known = any(death.worker == rank for death in self.deaths)
                 if process.exitcode and not known:
                     yield self._mourn(rank, f"it was ended from outside ({_exit(process.exitcode)})")

@@ -20,8 +20,8 @@ class Learner(Protocol):
     resumed goes on as if nothing had happened.
     """
 
-    def games(self) -> tuple[int, int]:
-        """Say `num_envs` and `repeat` of the vector environment that each worker plays."""
+    def games(self) -> int:
+        """Say `num_envs` of the vector environment that each worker plays; the agent chooses the images it shows."""
         ...
 
     def optimiser(self) -> torch.optim.Optimizer:

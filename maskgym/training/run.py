@@ -81,7 +81,7 @@ class Run:
     def _by_workers(self) -> None:
         optimiser = self.agent.optimiser()
         turns = self.folder.load(self.agent, optimiser)
-        batch, count = self.agent.games()[0], self.plan.workers
+        batch, count = self.agent.games(), self.plan.workers
         if turns and len(turns) != count:
             turns = [sum(turns) // count + (i < sum(turns) % count) for i in range(count)]
         crew = Crew(
@@ -128,7 +128,7 @@ class Run:
     def _in_one_process(self) -> None:
         optimiser = self.agent.optimiser()
         turns = self.folder.load(self.agent, optimiser)
-        env = self.make_env(self.agent.games()[0] * self.plan.workers)
+        env = self.make_env(self.agent.games() * self.plan.workers)
         self._begin(sum(turns) * env.num_envs)
         with interrupts() as asked, closing(self._watch()) as watch:
 

@@ -20,8 +20,8 @@ class Toy(nn.Module):
         self.weights = nn.Parameter(torch.zeros(3))
         self.register_buffer("met", torch.zeros(1))
 
-    def games(self) -> tuple[int, int]:
-        return 4, 2
+    def games(self) -> int:
+        return 4
 
     def optimiser(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=0.05)

@@ -18,7 +18,7 @@ SETTINGS = {"agent": "toy", "seed": 0}
 
 
 def run(agent: Any, games: Any, path: Path, resume: bool = False, **plan: Any) -> int:
-    judge = lambda judged: Verdict({"points": float(judged.weights.sum())})  # noqa: E731
+    judge = lambda judged: Verdict({"points": float(judged.weights.detach().sum())})  # noqa: E731
     return Run(agent, games, Plan(**plan), Folder(path, SETTINGS, resume), judge, quiet=True)()
 
 
@@ -58,21 +58,26 @@ def kill(*what):
     if len(saves) == 3:
         os.kill(os.getpid(), 9)
 folder.save = kill
-Run(Toy(nap=0.001), Games, Plan(save_every=40, **{plan!r}), folder, quiet=True)()
+Run(Toy(nap=0.004), Games, Plan(save_every=40, **{plan!r}), folder, quiet=True)()
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     resumed = toy()
     assert run(resumed, games, tmp_path / "killed", resume=True, **plan) == 2000
     assert torch.equal(resumed.weights, whole.weights)
-    masks = [int(row["masks"]) for row in csv.DictReader((tmp_path / "killed" / "metrics.csv").open())]
+    masks = [
+        int(row["masks"]) for row in csv.DictReader((tmp_path / "killed" / "metrics.csv").read_text().splitlines())
+    ]
     assert masks == sorted(masks)
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_ctrl_c_saves_and_leaves_no_process(toy: Any, games: Any, tmp_path: Path, synchronous: bool) -> None:
     class Asking(toy):  # type: ignore[misc]
+        asked = False
+
         def rate(self, share: float) -> float:
-            if share > 0.0002:  # some turns have been played
+            if share > 0.0002 and not self.asked:  # some turns have been played
+                self.asked = True
                 os.kill(PARENT, signal.SIGINT)
             return super().rate(share)
 
@@ -149,7 +154,7 @@ def test_figures_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
         table = Metrics(tmp_path, ["masks", "reward"], masks)
         for more in (10, 20, 30):
             table.add({"masks": masks + more, "reward": 1.0, "unknown": 2})
-    rows = [int(row["masks"]) for row in csv.DictReader((tmp_path / "metrics.csv").open())]
+    rows = [int(row["masks"]) for row in csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())]
     assert rows == [10, 20, 30, 40, 50]
 
 
