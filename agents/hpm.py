@@ -68,8 +68,9 @@ class Hpm(Agent):
     def score(self, images: Tensor) -> Tensor:
         """Score by how much the teacher expects a patch to cost."""
         if self._student is not None:
-            with self.looking() as network:
-                return self._expected(network, images)
+            teacher: Any
+            with self.looking() as teacher:
+                return teacher.predict_loss(images, None)
         with torch.no_grad():
             return self.teacher(images)
 
@@ -99,7 +100,7 @@ class Hpm(Agent):
         """Rank by the student's own predictor, if it has one, from what the student sees of the images."""
         if self._student is None:
             return None
-        return ranking_loss(self._expected(self._student, images, mask), patch_loss, mask)
+        return ranking_loss(self._student.predict_loss(images, mask), patch_loss, mask)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -107,13 +108,9 @@ class Hpm(Agent):
         return torch.optim.Adam(self.ranker.parameters(), lr=self.settings.lr)
 
     @property
-    def _student(self) -> nn.Module | None:
+    def _student(self) -> Any:
         """The attached student, if it predicts its losses."""
         return self._attached[0] if hasattr(self._attached[0], "predict_loss") else None
-
-    @staticmethod
-    def _expected(network: Any, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        return network.predict_loss(images, mask)
 
 
 def ranking_loss(scores: Tensor, patch_loss: Tensor, mask: Tensor) -> Tensor:

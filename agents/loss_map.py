@@ -13,7 +13,10 @@ from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.select import select
 
-_PIXELS = {"cpu": 2**19, "cuda": 2**24}  # that go through the network at once; on a CPU, what stays in its cache
+_CACHED, _MANY = (
+    2**19,
+    2**24,
+)  # pixels that go through the network at once: what stays in a CPU's cache, what fills a GPU
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ class LossMap(Agent):
         batch, masks, count = len(images), self.settings.masks, self.patches.count
         keys = self.chance(batch, masks * count).view(-1, count)
         hidden = select(keys, self.board.budget, keys, hard_share=0.0).view(batch, masks, count)
-        piece = self.settings.piece or max(1, _PIXELS[images.device.type] // prod(self.patches.size))
+        pixels = _CACHED if images.device.type == "cpu" else _MANY
+        piece = self.settings.piece or max(1, pixels // prod(self.patches.size))
         part = max(1, piece // masks)
         with self.looking() as network:
             game = Game(network, self.patches, self.board.ratio, piece=piece)
