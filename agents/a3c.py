@@ -60,13 +60,9 @@ class A3CSettings:
 
     def __post_init__(self) -> None:
         if min(self.width, self.images, self.masks) < 1 or self.reach < -1 or self.lr <= 0 or self.temperature < 0:
-            raise BadInput(
-                f"{self}: width, images, masks and lr must be positive, temperature 0 or more, reach -1 or more"
-            )
+            raise BadInput(f"{self}: width, images, masks, lr must be positive, temperature at least 0, reach -1")
         if not 0.0 <= self.hint_share <= 1.0:
-            raise BadInput(
-                f"hint_share {self.hint_share} is outside [0, 1]: 0 leaves all to the policy, 1 all to chance"
-            )
+            raise BadInput(f"hint_share {self.hint_share} is outside [0, 1]: 0 leaves all to the policy")
         if self.masks == 1 and self.credit in ("joint", "counterfactual"):
             raise BadInput(f"credit {self.credit!r} compares masks of one image: set masks to 2 or more")
 
@@ -169,11 +165,10 @@ class A3C(Agent):
         advantage = self._advantage(paid / scale, hidden, values.detach())
         with torch.enable_grad():
             if s.policy_gradient == "bernoulli":
-                coins = -F.binary_cross_entropy_with_logits(
-                    logits[:, None].expand_as(advantage), hidden.to(logits.dtype), reduction="none"
-                )
-                policy_loss = -(advantage * coins).mean()
-                entropy = _coin_entropy(logits)
+                tossed = logits[:, None].expand_as(advantage)
+                coins = F.binary_cross_entropy_with_logits(tossed, hidden.to(logits.dtype), reduction="none")
+                policy_loss = (advantage * coins).mean()
+                entropy = (F.softplus(logits) - logits * logits.sigmoid()).mean()
             else:
                 pull = drawing_gradient(many, order, self.board.budget).unflatten(0, (-1, repeat))
                 policy_loss = -(advantage * pull * logits[:, None]).sum(2).mean() / self.board.budget
@@ -193,9 +188,9 @@ class A3C(Agent):
         orders = {i: random.permutation(there) for i, random in rounds.items()}
         index = np.array([orders[int(place) // there][place % there] for place in places])
         self.turns[0] = turn * env.num_envs  # all chance of a turn grows from its number
-        seed = (
-            hash_seed(self.seed, turn) if env.task.game.hint_share else None
-        )  # else the game has no chance of its own
+        seed = None  # a game whose whole budget is ours has no chance of its own
+        if env.task.game.hint_share:
+            seed = int(np.random.SeedSequence((self.seed % 2**32, turn)).generate_state(1)[0])
         observations, _ = env.reset(seed=seed, options={"index": index.repeat(repeat)})
         return from_observation(observations[::repeat]).to(self.board.device)
 
@@ -294,22 +289,12 @@ def drawing_gradient(logits: Tensor, order: Tensor, drawn: int) -> Tensor:
     return (rank < drawn).to(logits.dtype) - (logits + since).exp()
 
 
-def hash_seed(seed: int, turn: int) -> int:
-    """Grow the environment's seed of a turn."""
-    return int(np.random.SeedSequence((seed % 2**32, turn)).generate_state(1)[0])
-
-
 def _around(paid: Tensor, patches: Patches, reach: int) -> Tensor:
     """Average (B, N) over the patches within reach, what lies outside the image counting as zero."""
     if reach < 0:
         return paid.mean(1, keepdim=True).expand_as(paid)
-    pooled = _POOL[patches.dims](paid.view(-1, 1, *patches.grid), 2 * reach + 1, 1, reach)
-    return pooled.flatten(1)
+    return _POOL[patches.dims](paid.view(-1, 1, *patches.grid), 2 * reach + 1, 1, reach).flatten(1)
 
 
 def _standard(advantage: Tensor) -> Tensor:
     return advantage / (advantage.std() + 1e-6)
-
-
-def _coin_entropy(logits: Tensor) -> Tensor:
-    return (F.softplus(logits) - logits * logits.sigmoid()).mean()

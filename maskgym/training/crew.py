@@ -80,8 +80,7 @@ class Crew:
         self._context: Any = multiprocessing.get_context("fork" if forks else "spawn")
         self._make_env = make_env
         self._traces = Path()  # a folder where hung workers write down where they are
-        self._slowest = [0.0] * workers
-        self._seen = [0.0] * workers  # the last heartbeat noticed
+        self._back = 0.0  # when this process last came back from being held up
         self.deaths: list[Death] = []
         self._pipes: dict[int, Any] = {}
         self._processes: dict[int, Any] = {}
@@ -103,8 +102,7 @@ class Crew:
             looked = time.monotonic()
             while self._processes:
                 if time.monotonic() - looked > 1.0:  # we were held up ourselves, perhaps all of us were
-                    self._forgive(time.monotonic() - looked)
-                looked = time.monotonic()
+                    self._back = time.monotonic()
                 wait([*self._pipes.values(), *(one.sentinel for one in self._processes.values())], timeout=0.25)
                 looked = time.monotonic()
                 told = [*self._listen(), *self._bury()]
@@ -143,7 +141,7 @@ class Crew:
                 name=f"worker {rank}",
                 daemon=True,
             )
-            self.signals.beats[rank] = self._seen[rank] = time.monotonic() + _FIRST_BEAT
+            self.signals.beats[rank] = time.monotonic() + _FIRST_BEAT
             process.start()
             theirs.close()  # else nobody would notice that the worker's end is gone
             self._pipes[rank], self._processes[rank] = ours, process
@@ -171,19 +169,13 @@ class Crew:
                 self._dismiss(rank)
                 continue
             beat = float(self.signals.beats[rank])
-            if beat > self._seen[rank] and self._seen[rank] <= now:
-                self._slowest[rank] = max(self._slowest[rank], beat - self._seen[rank])
-            self._seen[rank] = beat
-            patience = max(self.patience, 10 * self._slowest[rank])
-            if now - beat > patience:
+            patience = max(self.patience, 10 * float(self.signals.slowest[rank]))
+            if now - max(beat, self._back) > patience:
                 trace = self._ask_where(rank, process)
                 process.kill()
                 process.join()
                 yield self._mourn(rank, f"it hung for {now - beat:.0f} seconds and was ended\n{trace}")
                 self._dismiss(rank)
-
-    def _forgive(self, seconds: float) -> None:
-        self.signals.beats += seconds
 
     def _mourn(self, rank: int, reason: str) -> Death:
         self.deaths.append(Death(self.masks, rank, f"worker {rank} is dead: {reason}"))

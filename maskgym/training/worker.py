@@ -30,12 +30,14 @@ class Signals:
     workers: int
     turns: Tensor = field(init=False)  # (W,) int64 batches played since the very beginning
     beats: Tensor = field(init=False)  # (W,) float64 when each was last heard of, on the system's monotonic clock
+    slowest: Tensor = field(init=False)  # (W,) float64 seconds of each one's slowest turn
     resting: Tensor = field(init=False)  # (W,) bool, True = waits for the parent to look at the weights
     flags: Tensor = field(init=False)  # (2,) bool: stop, rest
 
     def __post_init__(self) -> None:
         self.turns = torch.zeros(self.workers, dtype=torch.int64).share_memory_()
         self.beats = torch.zeros(self.workers, dtype=torch.float64).share_memory_()
+        self.slowest = torch.zeros(self.workers, dtype=torch.float64).share_memory_()
         self.resting = torch.zeros(self.workers, dtype=torch.bool).share_memory_()
         self.flags = torch.zeros(2, dtype=torch.bool).share_memory_()
 
@@ -88,6 +90,7 @@ def _turns(place: Place, shared: Any, optimiser: torch.optim.Optimizer, make_env
             break
         figures = update(shared, local, optimiser, env, turn, done / place.steps)
         turn += 1
+        signals.slowest[rank] = max(float(signals.slowest[rank]), time.monotonic() - float(signals.beats[rank]))
         signals.turns[rank] = turn
         if time.monotonic() - told > _TELL_EVERY or done + place.batch >= place.steps:
             told = time.monotonic()
