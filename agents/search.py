@@ -19,18 +19,16 @@ class SearchSettings:
 
     evaluations: int = 500
     """Forwards of the reconstructor an image."""
-    chains: int = 4
+    chains: int = 8
     """Masks of an image that are improved side by side."""
-    swaps: int = 8
-    """Patches exchanged at once at the start; falls to one."""
     looks: int = 16
     """Random masks, counted among the evaluations, whose loss map is the first start; at most an eighth of them."""
     piece: int = 0
     """Images that go through the network at once; 0 = all."""
 
     def __post_init__(self) -> None:
-        if self.evaluations < 8 or min(self.chains, self.swaps, self.looks) < 1 or self.piece < 0:
-            raise BadInput(f"{self}: take 8 evaluations or more, positive chains, swaps and looks, and piece 0")
+        if self.evaluations < 8 or min(self.chains, self.looks) < 1 or self.piece < 0:
+            raise BadInput(f"{self}: take 8 evaluations or more, positive chains and looks, and piece 0")
 
 
 class SwapSearch(Agent):
@@ -59,7 +57,7 @@ class SwapSearch(Agent):
             )
             loss_map = (losses * hidden).sum(0) / hidden.sum(0).clamp(min=1)  # (B, N)
             start = torch.zeros_like(hidden[0]).scatter_(1, loss_map.topk(game.budget, 1).indices, True)
-            how = Search(chains=settings.chains, swaps=settings.swaps)
+            how = Search(chains=settings.chains)
             found = search(game, images, start[None], settings.evaluations - looks, seeds, how)
         scores = found.mask.float() + 0.5 * loss_map / (1 + loss_map)
         return scores.view(-1, *self.patches.grid)

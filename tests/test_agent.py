@@ -70,7 +70,6 @@ def test_looking_puts_every_mode_back_even_after_an_error() -> None:
     agent = Random(BOARD)
     agent.attach(network)
 
-
     def stumble() -> None:
         with agent.looking() as lent:
             assert not any(module.training for module in lent.modules())

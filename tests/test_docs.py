@@ -43,7 +43,9 @@ def test_python_blocks_of_the_docs_run(where, text, tmp_path, monkeypatch):
     exec(compile(text, where, "exec"), {"__name__": "__main__"})
 
 
-@pytest.mark.parametrize(("where", "line"), [pytest.param(*line, id=f"{line[0]} {line[1][:40]}") for line in commands()])
+@pytest.mark.parametrize(
+    ("where", "line"), [pytest.param(*line, id=f"{line[0]} {line[1][:40]}") for line in commands()]
+)
 def test_command_lines_of_the_docs_are_understood(where, line):
     words = [word.replace("...", "1") for word in shlex.split(line, comments=True)[1:]]
     name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)

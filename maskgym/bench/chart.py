@@ -61,8 +61,8 @@ def draw(scores: Scores, path: Path) -> None:
     title = f"Points on {about['env'].removeprefix('maskgym:')}: {about['images']} {about['split']} images"
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK)
     handles = [Patch(color=_FILLED, label="deterministic"), Patch(color=_EMPTY, label="sampled")]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False, fontsize=9)
-    figure.supxlabel("bars: ratio of means; whiskers: 95 % bootstrap over seeds and images", fontsize=8, color=_QUIET)
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    panels[0].set_xlabel("whiskers: 95 % bootstrap over seeds and images", fontsize=8, color=_QUIET)
     try:
         figure.savefig(path, dpi=160, facecolor="white")
     except OSError as error:

@@ -4,6 +4,7 @@ Two observations carry it. What swapping a hidden for a visible patch brings is,
 what the two flips bring by themselves. And what a flip changes, it changes nearby: so many flips can be tried in one
 forward, and each be credited with the change of loss around it. A population of masks an image is therefore improved by
 swaps guided by a running estimate of what every flip is worth, and by crossing: a disc of one mask set into another.
+What hides an organ pays only when it hides all of it, which no swap finds: so discs are hidden whole, too.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _FIRST = 1e4  # lifts what a move insists on above all estimates
 class Search:
     """Settings of the search."""
 
-    chains: int = 8
+    chains: int = 16
     """Masks an image that are improved side by side; halved three times on the way, the best stay."""
-    swaps: int = 8
-    """Hidden and visible patches exchanged at once at the start; falls to one."""
+    exchange: float = 0.25
+    """Most patches exchanged by a swap, as a share of the hidden or of the visible ones, whichever are fewer."""
     crossing: float = 0.5
-    """Share of the moves that set a piece of one mask into another of the same image."""
+    """Share of the moves that change a disc: two of three set one mask's into another, the third hides it all."""
     temperature: float = 0.3
     """Chance in the choice of patches, in deviations of the estimates; 0 takes the best estimate only."""
     reach: float = 1.0
@@ -40,11 +41,12 @@ class Search:
     survey: int = 150
     """Moves between two surveys, in which every patch of the mask is flipped to renew the estimates."""
 
-    def __post_init__(self) -> None:
-        if min(self.chains, self.swaps, self.survey) < 1 or min(self.temperature, self.reach) <= 0:
-            raise BadInput(f"{self}: chains, swaps, survey, temperature and reach must be positive")
-        if not 0 <= self.crossing <= 1:
-            raise BadInput(f"crossing {self.crossing} is outside [0, 1]: it is a share of the moves")
+    def check(self) -> None:
+        """Refuse what cannot be searched with; not when it is built, where the command line would say it at length."""
+        if min(self.chains, self.survey) < 1 or min(self.temperature, self.reach) <= 0:
+            raise BadInput(f"{self}: chains, survey, temperature and reach must be positive")
+        if not 0 <= self.crossing <= 1 or not 0 <= self.exchange <= 1:
+            raise BadInput(f"crossing {self.crossing}, exchange {self.exchange}: both are shares, from 0 to 1")
 
 
 class Found(NamedTuple):
@@ -73,13 +75,14 @@ def search(
     Args:
         game: its frozen network, patches and budget.
         images: (B, C, *size).
-        starts: (S, B, N) bool, True = hidden, K hidden in each; what is missing to the chains is filled up by chance.
+        starts: (S, B, N) bool, True = hidden, K hidden in each; the other chains start from blocks and from chance.
         evaluations: forwards an image, whatever they are for.
         seeds: (B,) int64, from which all chance grows.
         settings: how to search.
         progress: hears the best so far after every round.
     """
     settings = settings or Search()
+    settings.check()
     if starts.dim() != 3 or starts.shape[1:] != (len(images), game.patches.count):
         raise BadInput(f"starts of shape {tuple(starts.shape)} must be (S, {len(images)}, {game.patches.count})")
     if bool((starts.sum(2) != game.budget).any()):
@@ -88,6 +91,7 @@ def search(
         raise BadInput(f"{evaluations} evaluations do not pay for {len(starts)} starts: give at least as many")
     chains = max(len(starts), min(settings.chains, evaluations // 50))
     more = random_masks(game, seeds ^ 0x5EED, chains - len(starts))
+    more[::2] = _blocks(game, seeds ^ 0xB10C, len(more[::2]))
     population = _Population(game, images, torch.cat([starts, more]), seeds, settings)
     while population.spent + population.chains <= evaluations:
         population.move(evaluations)
@@ -102,6 +106,26 @@ def random_masks(game: Game, seeds: Tensor, masks: int) -> Tensor:
     keys = chance.keys(seeds, max(masks, 1) * count).view(batch, -1, count)[:, :masks].transpose(0, 1)
     flat = keys.reshape(-1, count)
     return select(flat, game.budget, flat, hard_share=0.0).view(masks, batch, count)
+
+
+def _blocks(game: Game, seeds: Tensor, masks: int) -> Tensor:
+    """Draw masks whose patches lie round one centre: (masks, B, N) bool."""
+    far = _distances(game.patches.grid, seeds.device)
+    centres = chance.keys(seeds, max(masks, 1))[:, :masks].T % len(far)  # (masks, B)
+    hidden = far[centres].topk(game.budget, 2, largest=False).indices
+    return torch.zeros(*centres.shape, len(far), dtype=torch.bool, device=seeds.device).scatter_(2, hidden, True)
+
+
+def _cells(grid: tuple[int, ...], device: torch.device) -> Tensor:
+    """Where every patch lies: (N, dims) int64."""
+    return torch.stack(
+        torch.meshgrid(*(torch.arange(side, device=device) for side in grid), indexing="ij"), -1
+    ).flatten(0, -2)
+
+
+def _distances(grid: tuple[int, ...], device: torch.device) -> Tensor:
+    cells = _cells(grid, device).float()
+    return torch.cdist(cells, cells)  # (N, N)
 
 
 def credit(change: Tensor, flipped: Tensor, nearness: Tensor) -> Tensor:
@@ -119,9 +143,8 @@ class _Population:
     def __init__(self, game: Game, images: Tensor, starts: Tensor, seeds: Tensor, settings: Search):
         self.game, self.images, self.settings = game, images, settings
         self.chains, self.batch, self.count = starts.shape
-        cells = torch.stack(torch.meshgrid(*(torch.arange(side) for side in game.patches.grid), indexing="ij"), -1)
-        self.cells = cells.flatten(0, -2).to(images.device)  # (N, dims)
-        self.far = torch.cdist(self.cells.float(), self.cells.float())  # (N, N)
+        self.cells, self.far = _cells(game.patches.grid, images.device), _distances(game.patches.grid, images.device)
+        self.scarce = min(game.budget, self.count - game.budget)
         self.nearness = torch.exp(-self.far.square() / (2 * settings.reach**2)) + 1e-6
         turns = torch.arange(self.chains, device=images.device)[:, None]
         self.seeds = chance.keys((seeds[None] + (turns << 40)).flatten(), 1)[:, 0]  # (S * B,)
@@ -157,12 +180,16 @@ class _Population:
         chances = chance.keys(self.seeds + self.turn, self.count + 2).double() / 2**63  # (S * B, N + 2) in [0, 1)
         wish = self.worth / self.spread / self.settings.temperature + _gumbel(chances[:, 2:]).to(self.worth.dtype)
         self.turn += 1
-        crossings = int(self.turn * self.settings.crossing) - int((self.turn - 1) * self.settings.crossing)
-        if self.chains > 1 and crossings:
+        discs = int(self.turn * self.settings.crossing)
+        due = discs > int((self.turn - 1) * self.settings.crossing)
+        if due and discs % 3 == 0:
+            proposal = self.fill(wish, chances)
+        elif due and self.chains > 1:
             proposal = self.cross(wish, chances)
         else:
-            left = 1 - self.spent / evaluations
-            proposal = self.swap(wish, max(1, round(self.settings.swaps * left)))
+            # Most swaps are of one pair; larger ones in between leave what no single pair improves.
+            most = self.scarce * self.settings.exchange
+            proposal = self.swap(wish, max(1, round((most, 0, most / 2, 0)[self.turn // 2 % 4])))
         loss = self.pay(proposal)
         self.spent += self.chains
         self.learn(proposal, loss)
@@ -176,7 +203,6 @@ class _Population:
 
     def swap(self, wish: Tensor, swaps: int) -> Tensor:
         """Hide visible patches that seem worth it, show as many hidden ones that seem not."""
-        swaps = min(swaps, self.game.budget, self.count - self.game.budget)
         hide = wish.masked_fill(self.mask, -torch.inf).topk(swaps, 1).indices
         # The same chance serves both sides: no patch is on both, and what is wished least is shown first.
         show = wish.masked_fill(~self.mask, torch.inf).topk(swaps, 1, largest=False).indices
@@ -184,14 +210,25 @@ class _Population:
 
     def cross(self, wish: Tensor, chances: Tensor) -> Tensor:
         """Set a disc of another chain's mask into each, and make up for the difference in hidden patches outside it."""
-        centre = (chances[:, 0] * self.count).long()
-        radius = self.far.max() * (0.08 + 0.35 * chances[:, 1:2])
-        inside = self.far[centre] <= radius
+        inside = self.disc(chances, 0.43)
         other = self.mask.view(-1, self.batch, self.count).roll(1 + self.turn % (self.chains - 1), 0).flatten(0, 1)
         mixed = torch.where(inside, other, self.mask)
         lifted = mixed * (2.0 * _FIRST) + torch.where(inside, torch.where(other, _FIRST, -_FIRST), 0.0) + wish
-        hidden = lifted.topk(self.game.budget, 1).indices
-        return torch.zeros_like(self.mask).scatter_(1, hidden, True)
+        return self.highest(lifted)
+
+    def fill(self, wish: Tensor, chances: Tensor) -> Tensor:
+        """Hide all of a disc, and show as many patches outside it that seem worth least."""
+        return self.highest(torch.where(self.disc(chances, 0.28), 2.0 * _FIRST, self.mask * _FIRST) + wish)
+
+    def disc(self, chances: Tensor, widest: float) -> Tensor:
+        """Draw a disc on the grid, its radius up to so much of the grid's diagonal: (S * B, N) bool."""
+        centre = (chances[:, 0] * self.count).long()
+        radius = self.far.max() * (0.08 + (widest - 0.08) * chances[:, 1:2])
+        return self.far[centre] <= radius
+
+    def highest(self, scores: Tensor) -> Tensor:
+        """Hide the K highest scores."""
+        return torch.zeros_like(self.mask).scatter_(1, scores.topk(self.game.budget, 1).indices, True)
 
     def learn(self, played: Tensor, loss: Tensor) -> None:
         """Renew the estimates of the patches in which the mask played differs from the chain's own."""

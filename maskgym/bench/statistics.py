@@ -30,11 +30,12 @@ class Interval(NamedTuple):
 
 def interquartile_mean(scores: np.ndarray) -> float:
     """Mean of the middle half of all scores: less noisy than a median, deaf to outliers."""
-    from scipy.stats import trim_mean
-
     known = np.asarray(scores, float).ravel()
     known = known[~np.isnan(known)]
-    return float(trim_mean(known, 0.25)) if len(known) else float("nan")
+    if not len(known):
+        return float("nan")
+    cut = len(known) // 4  # from each end, as scipy.stats.trim_mean(known, 0.25) does, but resampled thousands of times
+    return float(np.partition(known, (cut, len(known) - cut - 1))[cut : len(known) - cut].mean())
 
 
 def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,8 @@ def summarise(
     plan: Plan, played: dict[Cell, Played], pars: dict[float, tuple[Table, str]], about: dict[str, Any]
 ) -> Scores:
     """Work the lines and duels out."""
-    lines, duels = [], []
+    lines: list[Line] = []
+    duels: list[Duel] = []
     for ratio in plan.ratios:
         table = pars[ratio][0]
         rewards: dict[str, np.ndarray] = {}
@@ -81,6 +82,9 @@ def summarise(
                 reward = np.stack([run.reward for run in runs])  # (S, n)
                 if mode == MODES[0]:
                     rewards[spec] = reward
+                elif np.array_equal(reward, rewards[spec]):  # it does not explore
+                    lines.append(replace(lines[-1], mode=mode))
+                    continue
                 lines.append(_line(spec, ratio, mode, runs, reward, table))
         duels += [
             _duel(spec, other, ratio, rewards, table) for spec in plan.specs for other in plan.specs if spec != other

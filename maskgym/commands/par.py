@@ -45,6 +45,7 @@ class Par(WhichGame):
 
         if self.evaluations < 20:
             raise BadInput(f"evaluations {self.evaluations} are too few to search with: give 20 or more")
+        self.search.check()
         task = self.task()
         images, ratios = count_images(task, self.images), check_ratios(self.ratio, task)
         for spec in self.from_agents:

@@ -26,7 +26,13 @@ def waves(count: int = 24) -> np.ndarray:
 
 def test_training_lowers_the_loss(tmp_path):
     losses = []
-    train(waves(), PATCHES, TrainSettings(steps=200, batch=8, widths=(8, 12)), tmp_path, lambda _, loss: losses.append(loss))
+    train(
+        waves(),
+        PATCHES,
+        TrainSettings(steps=200, batch=8, widths=(8, 12)),
+        tmp_path,
+        lambda _, loss: losses.append(loss),
+    )
     assert np.mean(losses[-3:]) < 0.6 * losses[0]
 
 
@@ -65,7 +71,11 @@ def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights(tmp_path
     subprocess.run(command("cut"), check=True, capture_output=True)
     whole, cut = (store.load(str(tmp_path / name), 1, 2)[0] for name in ("whole", "cut"))
     assert store.fingerprint(whole) == store.fingerprint(cut)
-    assert {path.name for path in (tmp_path / "cut").iterdir()} >= {"held_out.png", "held_out.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "cut").iterdir()} >= {
+        "held_out.png",
+        "held_out.json",
+        "model.safetensors",
+    }
     assert list((tmp_path / "cut").glob("events.out.tfevents.*"))
 
 
