@@ -86,7 +86,7 @@ class _Sb3(Agent):
 
         from maskgym.envs.sb3 import SB3VecEnv
 
-        scale = self.settings.reward_scale
+        ours, scale = self.policy, self.settings.reward_scale
 
         class Scaled(VecEnvWrapper):
             def reset(self) -> Any:
@@ -101,8 +101,9 @@ class _Sb3(Agent):
                 return True
 
             def _on_rollout_end(self) -> None:
-                paid = [episode["r"] for episode in self.model.ep_info_buffer or ()]
                 if report is not None:
+                    paid = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+                    ours.load_state_dict(self.model.policy.state_dict())  # who listens may play or save the agent
                     report(self.num_timesteps, {"reward": float(np.mean(paid))})
 
         games = copy(env)  # the same games behind a face that speaks numpy
@@ -122,9 +123,9 @@ class _Sb3(Agent):
                 device=self.board.device,
                 **self._algorithm_settings(games.num_envs),
             )
-            model.policy.load_state_dict(self.policy.state_dict())
+            model.policy.load_state_dict(ours.state_dict())
             model.learn(steps, Report())
-        self.policy.load_state_dict(model.policy.state_dict())
+        ours.load_state_dict(model.policy.state_dict())
         return self
 
     def _algorithm_settings(self, games: int) -> dict[str, Any]:

@@ -52,6 +52,16 @@ def test_learning_pays() -> None:
     assert policy - chance > 0.3 * (best - chance)
 
 
+def test_who_listens_while_it_learns_meets_the_agent_as_it_is_then() -> None:
+    env = gym.make_vec("maskgym:MaskMIMSmall-v0", num_envs=8, split="test", image_size=32, piece=8)
+    agent = make_agent("sb3-a2c?rollout=8", env)
+    weights: list[torch.Tensor] = []
+    agent.learn(env, 24, lambda done, figures: weights.append(agent.policy.action_net.head.weight.clone()))
+    assert len(weights) == 3
+    assert not torch.equal(weights[1], weights[0])
+    assert not torch.equal(weights[2], weights[1])
+
+
 def test_cnn_policy_is_refused_where_it_cannot_look() -> None:
     for size in ((32, 32), (64, 64, 64)):
         board = Board(Patches(size, (16,) * len(size)))

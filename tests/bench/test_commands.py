@@ -64,7 +64,8 @@ def test_the_gallery_draws_a_row_an_image_and_a_column_an_agent(game_options, pa
         words = [*game_options[:-1], str(images), "--out", str(out), *more]
         assert run(["gallery", *agents, *words]) == 0
         assert str(out) in capsys.readouterr().out
-        return np.array(Image.open(out).size)
+        with Image.open(out) as picture:
+            return np.array(picture.size)
 
     small, wide = drawn(["variance"], 1), drawn(["variance", "random", "center"], 1)
     tall = drawn(["variance"], 3)
@@ -75,7 +76,8 @@ def test_the_gallery_draws_a_row_an_image_and_a_column_an_agent(game_options, pa
 def test_the_gallery_shows_the_slice_of_a_volume_with_most_lesion(networks, tmp_path):
     size = ["--image-size", "16x16x16", "--patch-size", "4", "--reconstructor", networks["volumes"], "--images", "2"]
     assert run(["gallery", "variance", "--env", "MaskMIM3D-v0", *size, "--out", str(tmp_path / "g.png")]) == 0
-    assert Image.open(tmp_path / "g.png").size[0] > 300
+    with Image.open(tmp_path / "g.png") as picture:
+        assert picture.width > 300
 
 
 @pytest.mark.parametrize(

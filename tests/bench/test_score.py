@@ -47,7 +47,8 @@ def test_heuristics_are_scored_beside_each_other_and_all_files_are_written(comma
     text = (tmp_path / "score.md").read_text()
     assert "12 of 16 patches hidden" in text
     assert "60 evaluations an image (par.safetensors)" in text
-    assert Image.open(tmp_path / "score.png").size[0] > 800
+    with Image.open(tmp_path / "score.png") as picture:
+        assert picture.width > 800
     shown = capsys.readouterr().out
     assert "gradient" in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "%" in line and "[" in line)
@@ -61,7 +62,7 @@ def test_a_learner_is_trained_once_a_seed_and_scored_at_every_ratio(command, tmp
         return trained(spec, seed, lambda: learned.append(seed) or env(), *rest)
 
     monkeypatch.setattr(contestants, "trained", counted)
-    words = ["score", "hpm?batch=4", *command, "--steps", "64", "--num-envs", "8"]
+    words = ["score", "hpm?width=8", *command, "--steps", "64", "--num-envs", "8"]
     assert run(words) == 0
     assert learned == [0, 1]
     before = (tmp_path / "score.csv").read_text()
