@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from maskgym.bench.timing import Row
 from maskgym.errors import BadInput
@@ -57,7 +58,7 @@ class Speed:
 
     def parts(self) -> dict[str, Iterator[Row]]:
         """Name what is measured; nothing runs before it is asked for."""
-        from maskgym.bench import speed, speed_workers
+        from maskgym.bench import speed, speed_kmeans, speed_workers
         from maskgym.commands.train import Games
         from maskgym.envs.registry import IDS
 
@@ -67,6 +68,14 @@ class Speed:
             "step": speed.step_share("maskgym:MaskMIM-v0", many, self.device, self.repeats),
             "vectors": speed.vector_environments("maskgym:MaskMIM-v0", 64, self.seconds, repeats=3),
             "selection": speed.selection(self.repeats),
+            "kmeans": _kmeans(speed_kmeans.rows),
             "start": speed.start(repeats=5),
             "workers": speed_workers.workers(small, "a3c"),
         }
+
+
+def _kmeans(measure: Callable[[], list[dict[str, Any]]]) -> Iterator[Row]:
+    """Bring what the k-means race says into the form of the table."""
+    for told in measure():
+        faster = f", {told['times faster']:.1f}x scikit-learn's" if told.get("times faster") else ""
+        yield Row(told["name"], f"{1e3 * told['seconds']:.2f} ms{faster}", str(told["spread"]))
