@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import pickle
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 
 import gymnasium as gym
 import numpy as np
@@ -262,8 +263,8 @@ def play_in_a_child(env_id: str) -> float:
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 def test_a_child_process_finds_the_prefixed_ids(method):
-    with multiprocessing.get_context(method).Pool(1) as pool:
-        rewards = pool.map(play_in_a_child, IDS)
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:  # raises if a child dies; a Pool waits
+        rewards = list(pool.map(play_in_a_child, IDS))
     assert rewards == pytest.approx([play_in_a_child(env_id) for env_id in IDS], rel=1e-4)
 
 
