@@ -47,10 +47,11 @@ class AnatoMask(Agent):
         keys = self.chance(len(images))
         hidden = select(keys, self.board.budget, keys, hard_share=0.0)  # (B, N)
         with self.looking() as network:
-            outcome = Game(network, self.patches, self.board.ratio).pay(images, hidden.view(-1, *self.patches.grid))
-            loss = outcome.patch_loss.flatten(1)
+            game, mask = Game(network, self.patches, self.board.ratio), hidden.view(-1, *self.patches.grid)
             if self.settings.target == "normalised":
-                loss = self._normalised_loss(images, outcome.reconstruction.float())
+                loss = self._normalised_loss(images, game.rebuild(images, mask).float())
+            else:
+                loss = game.pay(images, mask).patch_loss.flatten(1)
         loss = loss.masked_fill(~hidden, -1.0)
         worst = select(loss, round(self.settings.share * self.board.budget), keys)
         return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
@@ -23,7 +24,6 @@ class Outcome(NamedTuple):
     mask: Tensor  # (B, *grid) bool, True = hidden: what was really hidden
     patch_loss: Tensor  # (B, *grid) float32: mean squared error of each patch
     reward: Tensor  # (B,) float32: mean of the patch loss over all patches
-    reconstruction: Tensor  # (B, C, *size)
 
 
 class Game:
@@ -65,19 +65,29 @@ class Game:
 
     def pay(self, images: Tensor, mask: Tensor) -> Outcome:
         """Hide, rebuild, and price every patch."""
-        piece = self.piece or len(images)
-        rounds = [self._pay(images[i : i + piece], mask[i : i + piece]) for i in range(0, len(images), piece)]
-        loss, reconstruction = (
-            rounds[0] if len(rounds) == 1 else (torch.cat(parts) for parts in zip(*rounds, strict=True))
-        )
-        return Outcome(mask, loss, loss.flatten(1).mean(1), reconstruction)
+        losses = [self._pay(images[part], mask[part]) for part in self._pieces(len(images))]
+        loss = losses[0] if len(losses) == 1 else torch.cat(losses)
+        return Outcome(mask, loss, loss.flatten(1).mean(1))
 
-    def _pay(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def rebuild(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Show what the reconstructor makes of what the mask leaves, (B, C, *size).
+
+        Not a part of `Outcome`: to keep all pieces of a batch takes time, and only pictures need them.
+        """
+        return torch.cat([self._rebuild(images[part], mask[part]) for part in self._pieces(len(images))])
+
+    def _pieces(self, count: int) -> list[slice]:
+        piece = self.piece or count
+        return [slice(i, i + piece) for i in range(0, count, piece)]
+
+    def _rebuild(self, images: Tensor, mask: Tensor) -> Tensor:
+        return self.reconstructor(channels_last(self.hide(images, mask)), mask)
+
+    def _pay(self, images: Tensor, mask: Tensor) -> Tensor:
         """One piece, from hiding to patch loss, while it is still in the cache."""
-        reconstruction = self.reconstructor(channels_last(self.hide(images, mask)), mask)
-        error = (reconstruction.float() - images).square()
+        error = F.mse_loss(self._rebuild(images, mask).float(), images, reduction="none")
         error = error[:, 0] if error.shape[1] == 1 else error.mean(1)
-        return self.patches.mean(error), reconstruction
+        return self.patches.mean(error)
 
     def hide(self, images: Tensor, mask: Tensor) -> Tensor:
         """Replace hidden pixels by the image's own mean, channel by channel (0 in a z-scored image)."""

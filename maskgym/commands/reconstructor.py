@@ -121,7 +121,7 @@ def _pictures(network: torch.nn.Module, images: torch.Tensor, patches: Patches, 
     keys = torch.from_numpy(np.random.default_rng(0).integers(2**63, size=(len(images), patches.count)))
     with torch.no_grad():
         mask = game.spend(keys, keys)
-        rebuilt = game.pay(images, mask).reconstruction
+        rebuilt = game.rebuild(images, mask)
         visible = game.hide(images, mask)
     rows = []
     for i in range(len(images)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, no_grad
 
 if TYPE_CHECKING:
     from maskgym.envs.task import Task
@@ -27,9 +27,11 @@ def panel(task: Task, images: Tensor, outcome: Outcome | None = None) -> np.ndar
     parts = [image, np.zeros_like(image), np.zeros_like(image), np.zeros_like(image)]
     if outcome is not None:
         mask = _plane(task.patches.spread(outcome.mask[:1]))[..., :1].astype(np.float32)
-        error = _plane((outcome.reconstruction[:1].float() - images[:1]).square()).mean(-1)
+        with no_grad():
+            rebuilt = task.game.rebuild(images[:1], outcome.mask[:1]).float()
+        error = _plane((rebuilt - images[:1]).square()).mean(-1)
         parts[1] = (image * (1 - 0.65 * mask) + _HIDDEN * 0.65 * mask).astype(np.uint8)
-        parts[2] = grey(outcome.reconstruction)
+        parts[2] = grey(rebuilt)
         parts[3] = heat(error)
     return beside([enlarge(part) for part in parts])
 

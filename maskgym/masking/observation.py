@@ -10,7 +10,8 @@ _CENTRE, _DEVIATION = 128.0, 32.0  # -4 to +4 deviations; what lies outside is c
 
 def to_observation(images: Tensor) -> Tensor:
     """View (B, C, *size) floats as (B, *size, C) uint8."""
-    return images.movedim(1, -1).mul(_DEVIATION).add_(_CENTRE + 0.5).clamp_(0, 255).to(torch.uint8)
+    middle = images.new_tensor(_CENTRE + 0.5)
+    return torch.add(middle, images.movedim(1, -1), alpha=_DEVIATION).clamp_(0, 255).to(torch.uint8)
 
 
 def from_observation(observations: Tensor) -> Tensor:

@@ -38,7 +38,10 @@ def select(scores: Tensor, hidden: int, chance: Tensor, hard_share: float = 1.0)
     """
     hard = round(hard_share * hidden)
     mask = torch.zeros_like(chance, dtype=torch.bool)
-    if hard:
+    if hard and scores.dtype == torch.bool:  # one look suffices: wanted first, among equals the smaller key
+        order = (scores.long() << 62) - (chance >> 1)
+        mask.scatter_(1, order.topk(hard, dim=1, sorted=False).indices, True)
+    elif hard:
         shuffled = chance.argsort(dim=1)
         ranked = scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)[:, :hard]
         mask.scatter_(1, shuffled.gather(1, ranked), True)
