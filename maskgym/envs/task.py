@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, get_args, get_type_hints
@@ -22,6 +23,9 @@ from maskgym.reconstructors import store
 from maskgym.reconstructors.frozen import best_piece, channels_last, freeze
 
 ACTION_TYPES = ("mask", "score")
+
+if hasattr(os, "register_at_fork"):  # AsyncVectorEnv forks; a child would wait for ever for its parent's threads
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 @dataclass(frozen=True)

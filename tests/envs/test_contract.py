@@ -4,6 +4,8 @@ import copy
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 
@@ -266,6 +268,21 @@ def test_a_child_process_finds_the_prefixed_ids(method):
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:  # raises if a child dies; a Pool waits
         rewards = list(pool.map(play_in_a_child, IDS))
     assert rewards == pytest.approx([play_in_a_child(env_id) for env_id in IDS], rel=1e-4)
+
+
+def test_environments_step_in_forked_children_of_a_process_that_computes_with_several_threads():
+    program = """
+import gymnasium as gym, torch
+torch.set_num_threads(2)
+make = lambda: gym.make("maskgym:MaskMIM-v0", split="val")
+torch.rand(10**7).half().float()  # the threads are at work before the fork
+env = gym.vector.AsyncVectorEnv([make, make], context="fork")
+env.reset(seed=0)
+print(env.step(env.action_space.sample())[1].min() > 0)
+env.close()
+"""
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert (told.stdout, told.returncode) == ("True\n", 0), told.stderr
 
 
 def test_the_bare_id_is_known_after_importing_the_package():
