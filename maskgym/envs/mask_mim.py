@@ -75,8 +75,7 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         super().reset(seed=seed)
         self._draw = np.array([self.np_random.integers(2**63, dtype=np.int64)])
         self._index = pick(self._draw, len(self.task.images), options)
-        images = self.task.fetch(self._index)
-        return self.task.observe(images)[0].cpu().numpy(), {"index": int(self._index[0])}
+        return self._observe(), {"index": int(self._index[0])}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Hide, rebuild, pay."""
@@ -95,7 +94,11 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         if cover is not None and not np.isnan(cover[0]):
             info["lesion_cover"] = float(cover[0])
         self._shown = (self._index, outcome)
-        return self.task.observe(images)[0].cpu().numpy(), float(outcome.reward[0]), True, False, info
+        return self._observe(), float(outcome.reward[0]), True, False, info
+
+    def _observe(self) -> np.ndarray:
+        assert self._index is not None
+        return self.task.view(self._index)[0].numpy(force=True)
 
     def render(self) -> np.ndarray | None:
         """Draw image, mask, reconstruction and error of the last finished step side by side: (H, W, 3) uint8."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskgym.data.cache import remember
 from maskgym.data.source import SPLITS, load
+from maskgym.envs.kept import Kept
 from maskgym.errors import BadInput
 from maskgym.game import Game, Outcome
 from maskgym.masking import chance
@@ -108,8 +109,11 @@ class Task:
         self._try(network)
         piece = self._piece(network) if self.device.type == "cpu" else None
         self.game = Game(network, self.patches, settings.ratio, settings.hint_share, piece)
-        self._resident = None if self.device.type == "cpu" else self._upload(np.asarray(self.images.images))
-        self._lesions = _Lesions(self.images.labels, self.patches)
+        self._resident = None if self.device.type == "cpu" else self._upload()
+        count = len(self.images)
+        self._sound = Kept(count, (), bool, self._examine)  # (n,) True; an image that is not is refused
+        self._views = Kept(count, self.observation_space.shape, np.uint8, self._look)
+        self._lesions = Kept(count, self.patches.grid, bool, self._find_lesions)  # True = any pixel is lesion
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -127,7 +131,14 @@ class Task:
         """Get images (B, C, *size) by their (B,) index."""
         if self._resident is not None:
             return self._resident[torch.from_numpy(index).to(self.device)]
-        return self._upload(np.asarray(self.images.images)[index])
+        _ = self._sound[index]  # looks at those it has not met
+        return torch.from_numpy(np.asarray(self.images.images)[index])
+
+    def view(self, index: np.ndarray) -> Tensor:
+        """Get the views (B, *size, C) uint8 that agents get of images (B,); a copy at every call."""
+        if self._resident is not None:
+            return self.observe(self.fetch(index))
+        return torch.from_numpy(self._views[index])
 
     def observe(self, images: Tensor) -> Tensor:
         """Give the view of images that agents get."""
@@ -159,14 +170,28 @@ class Task:
 
     def lesion_cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         """Share of the lesion patches of each image that a (B, *grid) mask hides; NaN where an image has none."""
-        return self._lesions.cover(index, mask)
+        if self.images.labels is None:
+            return None
+        axes = tuple(range(1, mask.ndim))
+        holds = self._lesions[index]
+        total = holds.sum(axes)
+        return np.where(total > 0, (holds & mask).sum(axes) / np.maximum(total, 1), np.nan)
 
-    def _upload(self, images: np.ndarray) -> Tensor:
-        writeable = images if images.flags.writeable else images.copy()  # torch refuses read-only maps
-        tensor = torch.from_numpy(writeable).to(self.device)
-        if not bool(tensor.sum().isfinite()):
+    def _find_lesions(self, index: np.ndarray) -> np.ndarray:
+        assert self.images.labels is not None
+        return self.patches.any(torch.from_numpy(self.images.labels[index] > 0)).numpy()
+
+    def _look(self, index: np.ndarray) -> np.ndarray:
+        return self.observe(self.fetch(index)).numpy()
+
+    def _examine(self, index: np.ndarray) -> np.ndarray:
+        if not np.isfinite(np.asarray(self.images.images)[index].sum()):
             raise BadInput(f"an image of {self.settings.dataset!r} holds NaN or Inf: see `maskgym data check`")
-        return tensor
+        return np.ones(len(index), bool)
+
+    def _upload(self) -> Tensor:
+        self._examine(np.arange(len(self.images)))
+        return torch.from_numpy(np.array(self.images.images)).to(self.device)
 
     def _try(self, network: torch.nn.Module) -> None:
         """Run the network once, so that a size it cannot take is told now and not in the first step."""
@@ -197,28 +222,6 @@ class Task:
         size = "x".join(map(str, self.patches.size))
         name = f"piece-{self.fingerprint}-{size}-{torch.get_num_threads()}-threads-torch-{torch.__version__}"
         return int(remember(name, measure)["piece"])
-
-
-class _Lesions:
-    """Which patches of an image hold lesion, worked out when an image is first met and kept."""
-
-    def __init__(self, labels: np.ndarray | None, patches: Patches):
-        self.labels, self.patches = labels, patches
-        count = 0 if labels is None else len(labels)
-        self.met = np.zeros(count, bool)
-        self.holds = np.zeros((count, *patches.grid), bool)  # (n, *grid) bool, True = any pixel is lesion
-
-    def cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-        if self.labels is None:
-            return None
-        new = np.unique(index[~self.met[index]])
-        if len(new):
-            self.holds[new] = self.patches.any(torch.from_numpy(self.labels[new] > 0)).numpy()
-            self.met[new] = True
-        axes = tuple(range(1, mask.ndim))
-        holds = self.holds[index]
-        total = holds.sum(axes)
-        return np.where(total > 0, (holds & mask).sum(axes) / np.maximum(total, 1), np.nan)
 
 
 def choose_device(name: str) -> torch.device:

@@ -74,7 +74,6 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._index = np.zeros(num_envs, np.int64)
         self._draws = np.zeros(num_envs, np.int64)
         self._images: Tensor | None = None  # (n, C, *size) float32 on the device: what is shown now
-        self._view: Tensor | None = None  # (n, *size, C) uint8: how agents see it
         self._shown: tuple[Tensor, Outcome] | None = None  # the last finished step, for render
 
     @property  # type: ignore[misc]
@@ -156,12 +155,10 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._index = np.where(which, index, self._index)
         self._done = self._done & ~which
         self._images = self.task.fetch(self._index)
-        self._view = self.task.observe(self._images)
 
     def _observe(self) -> Any:
-        """Give out a copy, because an image is seen twice: by its own step and as the next one's final observation."""
-        assert self._view is not None
-        return self._view.clone() if self.output == "torch" else self._view.numpy(force=True).copy()
+        views = self.task.view(self._index)
+        return views if self.output == "torch" else views.numpy(force=True)
 
     def _paid(self, index: np.ndarray, outcome: Outcome) -> dict[str, Any]:
         """What one step tells of the finished games, batched."""
