@@ -28,6 +28,9 @@ def step_share(env_id: str, num_envs: int, device: str, repeats: int) -> Iterato
     actions = env.action_space.sample()
     actions = actions if output == "numpy" else torch.from_numpy(actions).to(device)
     task = env.task
+    everything = np.arange(len(task.images))  # a training meets every image many times: first meetings are not timed
+    task.view(everything)
+    task.lesion_cover(everything, np.zeros((len(everything), *task.patches.grid), bool))
     images = channels_last(task.fetch(np.arange(num_envs) % len(task.images)))
     mask = task.game.spend(
         torch.zeros(num_envs, task.patches.count, device=device), _keys(num_envs, task.patches.count, device)
