@@ -19,7 +19,12 @@ from torch import nn
 
 from maskgym.errors import BadInput
 
-_CLASSES = {"unet": "maskgym.reconstructors.unet:UNet"}
+_CLASSES = {
+    "unet": "maskgym.reconstructors.unet:UNet",
+    "monai": "maskgym.reconstructors.monai_unet:MonaiStudent",
+    "vit-mae": "maskgym.reconstructors.vit_mae:ViTMae",
+    "stunet": "maskgym.reconstructors.stunet:STUNet",
+}
 BUNDLED = Path(__file__).parent / "bundled"
 
 
