@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
     "gallery": ("maskgym.commands.gallery:Gallery", "draw agents' masks side by side: images down, agents across"),
     "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, figures"),
+    "finetune": ("maskgym.commands.finetune:Finetune", "fine-tune a segmentation network with few labels, measure it"),
     "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
     "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),

@@ -96,14 +96,21 @@ class Folder:
 
 
 class Metrics:
-    """`metrics.csv`: each row on disk as soon as it is known; a resumed run takes back what it will tell again."""
+    """`metrics.csv`: each row on disk as soon as it is known; a resumed run takes back what it will tell again.
 
-    def __init__(self, folder: Path, columns: list[str], masks: int = 0):
+    Args:
+        folder: of the run.
+        columns: of the table.
+        masks: how far the run had come; later rows are taken back.
+        key: the column in which rows count that.
+    """
+
+    def __init__(self, folder: Path, columns: list[str], masks: int = 0, key: str = "masks"):
         self.path, self.columns = folder / _METRICS, columns
         kept = []
         if self.path.exists():
             with self.path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["masks"] or 0) <= masks] if masks else []
+                kept = [row for row in csv.DictReader(file) if int(row[key] or 0) <= masks] if masks else []
         with self.path.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
             writer.writeheader()

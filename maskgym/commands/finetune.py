@@ -1,0 +1,39 @@
+"""`maskgym finetune`: fine-tune a segmentation network with few labels and measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from maskgym.downstream.metrics import METRICS
+from maskgym.downstream.settings import FineTune
+
+
+@dataclass(frozen=True)
+class Finetune(FineTune):
+    """Fine-tune a segmentation network with few labels and measure it on the test patients."""
+
+    def __call__(self) -> None:
+        """Train, measure, print the means."""
+        from maskgym.downstream.finetune import finetune
+
+        _print(finetune(self))
+        print(f"all scores: {self.out / 'scores.json'}, pictures: {self.out / 'predictions.png'}")
+
+
+def _print(told: dict[str, Any]) -> None:
+    """Print a line for each region: means over test patients."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{len(told['patients'])} test patients, {len(told['labelled'])} labelled, {told['seconds']:.0f} s"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for head in ("", *METRICS, "left out"):
+        table.add_column(head, justify="left" if head in ("", "left out") else "right")
+    for region, means in told["mean"].items():
+        values = ["-" if means[name] is None else f"{means[name]:.3f}" for name in METRICS]
+        out = ", ".join(f"{name} {count}" for name, count in told["left_out"][region].items())
+        table.add_row(region, *values, out)
+    console = Console()
+    console.print(table)
+    console.print(f"HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")
