@@ -70,20 +70,32 @@ def read(
     return Labelled(train, val, test, tuple(chosen), images, labels, split.hash)
 
 
-def draw(data: Labelled, batch: int, window: tuple[int, ...] | None, seed: int, step: int) -> tuple[Tensor, Tensor]:
+def draw(
+    data: Labelled, batch: int, window: tuple[int, ...] | None, seed: int, step: int, flips: str = "last"
+) -> tuple[Tensor, Tensor]:
     """Draw the images (B, C, *size) and labels (B, *size) int64 of one step; all chance is (seed, step)'s."""
     random = np.random.default_rng((seed, step))
     rows = random.integers(len(data.images), size=batch)
     images, labels = data.images[rows], data.labels[rows]
     if window is not None and window != data.train.size:
         images, labels = _crop(images, labels, window, random)
-    return augment(torch.from_numpy(images), torch.from_numpy(labels).long(), random)
+    return augment(torch.from_numpy(images), torch.from_numpy(labels).long(), random, flips)
 
 
-def augment(images: Tensor, labels: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Flip each image along each axis at even odds; scale, shift and blur its intensities with noise, a little."""
+def augment(images: Tensor, labels: Tensor, random: np.random.Generator, flips: str = "last") -> tuple[Tensor, Tensor]:
+    """Flip each image at even odds; scale and shift its intensities and add noise, a little.
+
+    Args:
+        images: (B, C, *size).
+        labels: (B, *size).
+        random: where chance comes from.
+        flips: along the last axis, left and right of a patient; along all, where nothing is told by its place; or none.
+    """
     count, dims = len(images), images.dim() - 2
+    along = {"last": (dims - 1,), "all": tuple(range(dims)), "none": ()}[flips]
     for axis, flip in enumerate(torch.from_numpy(random.random((dims, count)) < 0.5)):
+        if axis not in along:
+            continue
         here = flip.view(-1, *[1] * dims)
         labels = torch.where(here, labels.flip(axis + 1), labels)
         images = torch.where(here[:, None], images.flip(axis + 2), images)

@@ -97,15 +97,16 @@ class _Run:
         """One step of the optimiser; the loss stays where it was computed."""
         for group in self.optimiser.param_groups:
             group["lr"] = self._rate(self.step) * group["scale"]
-        images, labels = draw(self.data, self.batch, self.settings.crop, self.settings.seed, self.step)
+        settings = self.settings
+        images, labels = draw(self.data, self.batch, settings.crop, settings.seed, self.step, settings.flips)
         device = self.fabric.device
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(self.settings.seed, self.step))  # of branches left out
+            torch.manual_seed(_mixed(settings.seed, self.step))  # of branches left out
             loss = self.loss(self.network(images.to(device)).float(), labels.to(device)[:, None])
             self.optimiser.zero_grad()
             self.fabric.backward(loss)
-        if self.settings.chosen.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.chosen.clip)
+        if settings.chosen.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), settings.chosen.clip)
         self.optimiser.step()
         return loss.detach()
 
@@ -116,7 +117,7 @@ class _Run:
         return 0 < self.settings.patience <= self.looks
 
     def _look(self, watch: Watch) -> None:
-        """Measure val; where it is as good as ever, keep the network."""
+        """Measure val; where it is as good as ever, or the last is wanted, keep the network."""
         val = self.data.val
         with self.fabric.autocast():
             maps = segment(self.network, val.images, self.settings.crop, 16, self.fabric.device)
@@ -124,8 +125,8 @@ class _Run:
         known = [value for value in found.values() if value is not None]
         mean = float(np.mean(known)) if known else 0.0
         self.looks = 0 if mean > self.best else self.looks + 1
-        if mean >= self.best:
-            self.best = mean
+        better, self.best = mean >= self.best, max(mean, self.best)
+        if better or self.settings.keep == "last":
             about = {**self.about, "step": self.step, "val DSC": mean}
             save_segmenter(self.network.module, about, self.folder / _MODEL)
         watch.judged(self.step, found, mean, pictures.draw(maps, val, pictures.quick(maps, val), 3), self.seconds)
@@ -197,7 +198,7 @@ def _told(settings: FineTune, data: Labelled, scores: Scores, seconds: float, ab
         "labelled": list(data.patients),
         "seconds": round(seconds, 2),
         "steps": settings.steps,
-        "best_step": about["step"],
+        "measured_step": about["step"],
         "val_DSC": about["val DSC"],
         "tolerance": f"{settings.tolerance:g} {unit}",
         "distances_in": unit,

@@ -117,7 +117,7 @@ def layer_of(kind: str, name: str) -> int:
         block = re.match(r"vit\.blocks\.(\d+)\.", name)
         return int(block[1]) + 1 if block else -1
     if kind == "unet":  # MONAI's nests: 0 goes down, 1.submodule is the rest, 2 comes up again
-        inner = re.match(r"model\.((?:1\.submodule\.)*)(?!2\.)", name)
+        inner = re.match(r"model\.((?:1\.submodule\.)*)(?!2\.|1\.submodule\.)", name)
         return inner[1].count("submodule") if inner else -1
     pattern = {"basicunet": r"(?:down_(\d)|conv_(0))\.", "stunet": r"encoder\.stages\.(\d+)\."}[kind]
     found = re.match(pattern, name)

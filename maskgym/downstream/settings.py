@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskgym.downstream.recipes import Recipe, recipe
 from maskgym.errors import BadInput
@@ -46,6 +46,10 @@ class FineTune:
     """Looks without a better val Dice after which training ends; 0 = never."""
     window: str = ""
     """Train on crops of this size and let it slide over the images; empty = whole images."""
+    keep: Literal["best", "last"] = "best"
+    """Which network is measured: the best on val, or the last, where val is too small to choose by."""
+    flips: Literal["last", "all", "none"] = "last"
+    """Axes along which training images are flipped: the last (left and right), all, or none."""
     tolerance: float = 1.0
     """How far apart surfaces may be for NSD, in mm, or pixels where no spacing is known."""
     allow_partial: bool = False
@@ -67,6 +71,9 @@ class FineTune:
                 raise BadInput(f"{name} {getattr(self, name)} must be at least {least}")
         if not 0 < self.label_share <= 1:
             raise BadInput(f"a label share of {self.label_share} leaves no patient: it lies above 0 and is at most 1")
+        for name, known in (("keep", ("best", "last")), ("flips", ("last", "all", "none"))):
+            if getattr(self, name) not in known:
+                raise BadInput(f"{name} {getattr(self, name)!r} is unknown: choose {' or '.join(known)}")
         if self.precision not in ("32", "bf16"):
             raise BadInput(f"unknown precision {self.precision!r}: choose 32 or bf16")
         recipe(self.recipe)
