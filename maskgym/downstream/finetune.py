@@ -34,7 +34,8 @@ _CHECKPOINT, _MODEL, _SCORES = "checkpoint.pt", "model.safetensors", "scores.jso
 
 def finetune(settings: FineTune) -> dict[str, Any]:
     """Do what the settings say; returns what is written to scores.json."""
-    crop = settings.crop
+    settings.check()
+    crop, fabric = settings.crop, _fabric(settings)
     data = read(settings.data, settings.size, settings.label_share, settings.split_file, settings.label_seed)
     network, coverage, about = build(
         settings.network,
@@ -54,20 +55,30 @@ def finetune(settings: FineTune) -> dict[str, Any]:
     )
     if (settings.out / _SCORES).exists():
         return dict(json.loads((settings.out / _SCORES).read_text()))
-    run = _Run(settings, data, network, {**about, "classes": data.train.classes, "data": settings.data}, folder.path)
+    run = _Run(
+        settings, data, network, {**about, "classes": data.train.classes, "data": settings.data}, folder.path, fabric
+    )
     seconds = run.train()
-    return _measure(settings, data, folder.path, seconds)
+    return _measure(settings, data, folder.path, fabric, seconds)
 
 
 class _Run:
     """A training in progress."""
 
-    def __init__(self, settings: FineTune, data: Labelled, network: nn.Module, about: dict[str, Any], folder: Path):
+    def __init__(
+        self,
+        settings: FineTune,
+        data: Labelled,
+        network: nn.Module,
+        about: dict[str, Any],
+        folder: Path,
+        fabric: Any,
+    ):
         from monai.losses.dice import DiceCELoss
 
         self.settings, self.data, self.about, self.folder = settings, data, about, folder
         self.batch, self.lr = settings.batch or settings.chosen.batch, settings.lr or settings.chosen.lr
-        self.fabric = _fabric(settings)
+        self.fabric = fabric
         made = optimiser(settings.chosen, network.to(self.fabric.device), about["network"], self.lr)
         self.network, self.optimiser = self.fabric.setup(network, made)
         self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
@@ -169,12 +180,11 @@ class _Run:
             ) from error
 
 
-def _measure(settings: FineTune, data: Labelled, folder: Path, seconds: float) -> dict[str, Any]:
+def _measure(settings: FineTune, data: Labelled, folder: Path, fabric: Any, seconds: float) -> dict[str, Any]:
     """Score the best network on the test patients; the last file written says that all is done."""
     from PIL import Image
 
     network, about = load_segmenter(folder)
-    fabric = _fabric(settings)
     with fabric.autocast():
         maps = segment(network.to(fabric.device), data.test.images, settings.crop, 16, fabric.device)
     scores = score(maps, data.test, settings.tolerance)

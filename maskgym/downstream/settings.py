@@ -65,7 +65,8 @@ class FineTune:
     quiet: bool = False
     """No line of progress."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse what cannot be meant, in one line; at construction the command line would wrap it in many."""
         for name, least in (("steps", 1), ("batch", 0), ("lr", 0), ("val_every", 0), ("patience", 0), ("tolerance", 0)):
             if not getattr(self, name) >= least:
                 raise BadInput(f"{name} {getattr(self, name)} must be at least {least}")

@@ -1,0 +1,222 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from maskgym.cli import main
+from maskgym.data.source import load
+from maskgym.downstream import METRICS, FineTune, finetune, load_segmenter, score, segment
+from maskgym.errors import BadInput
+
+SMALL = {"network": "unet?widths=4,8", "image_size": "32x32", "label_share": 0.01, "batch": 4, "quiet": True}
+
+
+def settings(out, **more) -> FineTune:
+    return FineTune(out=out, **{**SMALL, "steps": 8, "val_every": 4, **more})
+
+
+def rows(out) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    chosen = settings(tmp_path_factory.mktemp("run") / "out", steps=16, seed=3)
+    return chosen, finetune(chosen)
+
+
+def test_a_run_leaves_all_it_promises(finished):
+    chosen, told = finished
+    there = {path.name for path in chosen.out.iterdir()}
+    promised = {"settings.json", "checkpoint.pt", "metrics.csv", "model.safetensors", "predictions.png", "scores.json"}
+    assert promised | {"patients.csv"} <= there
+    assert any(name.startswith("events.out.tfevents") for name in there)
+    assert json.loads((chosen.out / "scores.json").read_text()) == told
+    made_of = ("data", "label_share", "seed", "weights", "network", "recipe")
+    assert [told[key] for key in made_of] == ["phantoms", 0.01, 3, "none", "unet?widths=4,8", "default"]
+    assert len(told["labelled"]) == 20
+    assert len(told["patients"]) == 128
+    assert set(told["mean"]["lesion"]) == set(told["per_slice"]["lesion"]) == set(METRICS)
+    assert told["seconds"] > 0
+
+
+def test_the_scores_are_those_of_the_saved_network_on_the_test_patients(finished):
+    chosen, told = finished
+    network, about = load_segmenter(chosen.out)
+    test = load("phantoms", size=(32, 32), split="test")
+    again = score(segment(network, test.images), test)
+    assert again.patients == told["patients"]
+    assert again.mean == told["mean"]
+    assert about["step"] == told["measured_step"]
+
+
+def test_means_are_over_the_patients_for_whom_a_measure_is_defined(finished):
+    _, told = finished
+    for name in METRICS:
+        known = [table["lesion"][name] for table in told["patients"].values() if table["lesion"][name] is not None]
+        assert told["mean"]["lesion"][name] == pytest.approx(np.mean(known))
+        assert told["left_out"]["lesion"].get(name, 0) == 128 - len(known)
+
+
+def test_the_network_kept_is_the_best_on_val(finished):
+    chosen, told = finished
+    looks = {int(row["step"]): float(row["val DSC"]) for row in rows(chosen.out) if row["val DSC"]}
+    assert set(looks) == {4, 8, 12, 16}
+    assert looks[told["measured_step"]] == max(looks.values()) == told["val_DSC"]
+
+
+def test_the_picture_shows_image_truth_and_prediction(finished):
+    chosen, _ = finished
+    picture = np.array(Image.open(chosen.out / "predictions.png"))
+    assert picture.shape[1] == 3 * 192 + 4 * 8
+    orange = (picture == (255, 176, 0)).all(-1)
+    assert not orange[60:, :200].any()
+    assert orange[60:, 200:400].any()
+
+
+def test_learning_lowers_the_loss_and_finds_bright_squares(tmp_path):
+    random = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for number in range(30):
+        label = np.zeros((32, 32), np.uint8)
+        row, column = random.integers(2, 20, 2)
+        label[row : row + 8, column : column + 8] = 1
+        picture = (random.integers(0, 80, (32, 32)) + 150 * label).astype(np.uint8)
+        Image.fromarray(picture).save(tmp_path / "set" / "images" / f"{number}.png")
+        Image.fromarray(label).save(tmp_path / "set" / "masks" / f"{number}.png")
+    told = finetune(
+        settings(tmp_path / "out", data=f"folder:{tmp_path / 'set'}", label_share=0.5, steps=80, lr=1e-2, val_every=40)
+    )
+    assert told["mean"]["foreground"]["DSC"] > 0.9
+    assert told["mean"]["foreground"]["HD95"] < 3
+
+
+@pytest.mark.parametrize("recipe", ["ahm", "amlp", "mps-ams", "anatomask", "selfmedhpm"])
+def test_every_recipe_runs(tmp_path, recipe):
+    network = "unetr?width=12&heads=3&features=4" if recipe == "selfmedhpm" else "stunet?widths=4,8"
+    finetune(settings(tmp_path / "out", recipe=recipe, network=network, steps=2, val_every=2))
+    told = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert told["lr"] == told["recipe_settings"]["lr"]
+
+
+def test_volumes_are_fine_tuned_by_windows_in_bf16(tmp_path):
+    sizes = {"image_size": "16x16x16", "window": "8x8x8", "label_share": 0.005}
+    told = finetune(settings(tmp_path / "out", **sizes, steps=2, val_every=2, batch=2, precision="bf16"))
+    assert "per_slice" not in told
+    assert load_segmenter(tmp_path / "out")[1]["size"] == [8, 8, 8]
+
+
+def test_training_ends_when_val_has_not_improved_for_long_enough(tmp_path):
+    told = finetune(settings(tmp_path / "out", steps=100, val_every=1, patience=2, lr=1e-9))
+    last = int(rows(tmp_path / "out")[-1]["step"])
+    assert told["measured_step"] <= last < 100
+
+
+def test_the_last_network_is_measured_on_wish(tmp_path):
+    assert finetune(settings(tmp_path / "out", keep="last"))["measured_step"] == 8
+
+
+def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scores(tmp_path):
+    network = "unetr?width=12&heads=3&features=4"  # with branches left out by chance
+    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24)
+    cut = replace(whole, out=tmp_path / "cut")
+    words = ["--network", network, "--recipe", "selfmedhpm", "--image-size", "32x32", "--label-share", "0.01"]
+    words += ["--batch", "4", "--steps", "24", "--val-every", "4", "--quiet", "--out", str(cut.out)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "maskgym.cli", "finetune", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (cut.out / "checkpoint.pt").exists() and child.poll() is None:
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    assert 0 < torch.load(cut.out / "checkpoint.pt", weights_only=True)["step"] < 24
+    assert not (cut.out / "scores.json").exists()
+    told = [finetune(whole), finetune(replace(cut, resume=True))]
+    first, second = (load_file(each.out / "model.safetensors") for each in (whole, cut))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
+    assert [row["step"] for row in rows(whole.out)] == [row["step"] for row in rows(cut.out)]
+
+
+def test_a_finished_run_that_is_resumed_only_tells_its_scores(finished):
+    chosen, told = finished
+    before = (chosen.out / "scores.json").stat().st_mtime_ns
+    assert finetune(replace(chosen, resume=True)) == told
+    assert (chosen.out / "scores.json").stat().st_mtime_ns == before
+
+
+BAD = {
+    "share of nobody": ({"label_share": 0.0}, "a label share of 0.0 leaves no patient"),
+    "unknown recipe": ({"recipe": "anatomsk"}, "did you mean 'anatomask'"),
+    "unknown network": ({"network": "unetrr"}, "did you mean 'unetr'"),
+    "no weights": ({"weights": "/nowhere"}, "no weights in /nowhere"),
+    "no steps": ({"steps": 0}, "steps 0 must be at least 1"),
+    "unknown precision": ({"precision": "16"}, "choose 32 or bf16"),
+    "window too large": ({"window": "64x64"}, "does not fit into image_size 32x32"),
+    "size of letters": ({"image_size": "big"}, "is not a size"),
+    "size that cannot be halved": ({"network": "unet?widths=4,8,8", "image_size": "30x30"}, "do not suit this network"),
+    "unknown device": ({"device": "tpu"}, "device 'tpu' is not here"),
+    "no such data": ({"data": "lgg:/nowhere"}, "/nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path, name, capsys):
+    more, told = BAD[name]
+    words = {**SMALL, "out": tmp_path / "out", "steps": 2, **more}
+    arguments = [
+        word for key, value in words.items() if key != "quiet" for word in (f"--{key.replace('_', '-')}", str(value))
+    ]
+    with pytest.raises(SystemExit) as ended:
+        main(["finetune", *arguments, "--quiet"])
+    error = capsys.readouterr().err.strip()
+    assert ended.value.code == 2
+    assert told in error
+    assert error.count("\n") == 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_resuming_with_other_settings_says_which_differ(finished):
+    chosen, _ = finished
+    with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5"):
+        finetune(replace(chosen, lr=0.5, resume=True))
+    with pytest.raises(BadInput, match="holds a run already: add --resume"):
+        finetune(chosen)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    finetune(settings(tmp_path / "out"))
+    (tmp_path / "out" / "scores.json").unlink()
+    path = tmp_path / "out" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BadInput, match=r"checkpoint\.pt is damaged"):
+        finetune(settings(tmp_path / "out", resume=True))
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
+    with pytest.raises(BadInput, match=r"the loss is (nan|inf) at step \d+: lower --lr"):
+        finetune(settings(tmp_path / "out", lr=1e30, recipe="anatomask", steps=40))
+
+
+def test_a_full_disk_while_saving_is_said_in_one_line(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(BadInput, match="No space left"):
+        finetune(settings(tmp_path / "out"))
+    assert not list((tmp_path / "out").glob(".checkpoint*"))
