@@ -129,10 +129,10 @@ def test_the_last_network_is_measured_on_wish(tmp_path):
 
 def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scores(tmp_path):
     network = "unetr?width=12&heads=3&features=4"  # with branches left out by chance
-    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24)
+    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, val_every=8)
     cut = replace(whole, out=tmp_path / "cut")
     words = ["--network", network, "--recipe", "selfmedhpm", "--image-size", "32x32", "--label-share", "0.01"]
-    words += ["--batch", "4", "--steps", "24", "--val-every", "4", "--quiet", "--out", str(cut.out)]
+    words += ["--batch", "4", "--steps", "24", "--val-every", "8", "--quiet", "--out", str(cut.out)]
     child = subprocess.Popen(
         [sys.executable, "-m", "maskgym.cli", "finetune", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
