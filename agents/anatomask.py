@@ -47,18 +47,8 @@ class AnatoMask(Agent):
         keys = self.chance(len(images))
         hidden = select(keys, self.board.budget, keys, hard_share=0.0)  # (B, N)
         with self.looking() as network:
-            game, mask = Game(network, self.patches, self.board.ratio), hidden.view(-1, *self.patches.grid)
-            if self.settings.target == "normalised":
-                loss = self._normalised_loss(images, game.rebuild(images, mask).float())
-            else:
-                loss = game.pay(images, mask).patch_loss.flatten(1)
+            game = Game(network, self.patches, self.board.ratio, target=self.settings.target)
+            loss = game.pay(images, hidden.view(-1, *self.patches.grid)).patch_loss.flatten(1)
         loss = loss.masked_fill(~hidden, -1.0)
         worst = select(loss, round(self.settings.share * self.board.budget), keys)
         return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)
-
-    def _normalised_loss(self, images: Tensor, reconstruction: Tensor) -> Tensor:
-        """Compare with patches of mean 0 and variance 1 as the student's training does: (B, N)."""
-        target = self.patches.split(images)
-        variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
-        target = (target - mean) / (variance + 1e-6).sqrt()
-        return (self.patches.split(reconstruction) - target).square().mean(-1)

@@ -79,6 +79,7 @@ class Amlp(Agent):
     name = "amlp"
     paper = "AMLP"
     learns = True
+    remembers = True
 
     Settings = AmlpSettings
 

@@ -63,6 +63,7 @@ class Agent(nn.Module):
     name: ClassVar[str] = ""
     paper: ClassVar[str] = ""  # where the idea is from, as `maskgym agents` shows it
     learns: ClassVar[bool] = False  # does `observe` or `learn` change it?
+    remembers: ClassVar[bool] = False  # does it keep something of every image's patches, so that they must not move?
     needs: ClassVar[str] = ""  # what it needs besides images, in a word or two
     Settings: ClassVar[type] = NoSettings
 
@@ -72,6 +73,7 @@ class Agent(nn.Module):
         self.settings = self.Settings() if settings is None else settings
         self.turns: Tensor  # (2,) int64: images scored and masks spent so far; the agent's chance is hashed from them
         self.register_buffer("turns", torch.zeros(2, dtype=torch.int64, device=board.device))
+        self.shard = (0, 1)  # which part of every batch this process scores, of how many
         self._attached: list[Any] = [None, None]  # student, teacher; in a list, so that they are not saved as ours
 
     # What an agent does
@@ -177,8 +179,10 @@ class Agent(nn.Module):
     def _keys(self, batch: int, count: int, spent: bool) -> Tensor:
         start = (2 * self.seed + spent) << 32
         wrapped = (start + 2**63) % 2**64 - 2**63  # any seed fits
-        turns = torch.arange(batch, device=self.turns.device) + self.turns[int(spent)] + wrapped
-        self.turns[int(spent)] += batch
+        place, shards = self.shard
+        first = place * batch + self.turns[int(spent)] + wrapped
+        turns = torch.arange(batch, device=self.turns.device) + first
+        self.turns[int(spent)] += batch * shards
         return chance.keys(turns, count)
 
     # Saving

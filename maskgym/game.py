@@ -6,7 +6,7 @@ reconstructor that learns.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,7 @@ class Game:
         ratio: share of the patches that is hidden; K = floor(ratio * N).
         hint_share: share of K taken by chance instead of by the agent's wish.
         piece: on a CPU, how many images go through the network at once; None = all.
+        target: "raw": the network gives pixels. "normalised": it gives patches of mean 0 and variance 1, and is paid so.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Game:
         ratio: float = 0.75,
         hint_share: float = 0.0,
         piece: int | None = None,
+        target: Literal["raw", "normalised"] = "raw",
     ):
         if not 0.0 <= hint_share <= 1.0:
             raise BadInput(f"hint_share {hint_share} is outside [0, 1]: 0 leaves all to the agent, 1 all to chance")
@@ -53,6 +55,7 @@ class Game:
         self.ratio = ratio
         self.hint_share = hint_share
         self.piece = piece
+        self.target = target
 
     def play(self, images: Tensor, scores: Tensor, chance: Tensor) -> Outcome:
         """Play one round: scores (or a wanted mask) (B, N), chance (B, N) int64 keys, on images (B, C, *size)."""
@@ -85,7 +88,8 @@ class Game:
 
     def _pay(self, images: Tensor, mask: Tensor) -> Tensor:
         """One piece, from hiding to patch loss, while it is still in the cache."""
-        error = F.mse_loss(self._rebuild(images, mask).float(), images, reduction="none")
+        wanted = images if self.target == "raw" else self.patches.normalise(images)
+        error = F.mse_loss(self._rebuild(images, mask).float(), wanted, reduction="none")
         error = error[:, 0] if error.shape[1] == 1 else error.mean(1)
         return self.patches.mean(error)
 

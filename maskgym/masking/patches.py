@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from torch import Tensor
+from torch import Tensor, var_mean
 
 from maskgym.errors import BadInput
 
@@ -64,6 +64,12 @@ class Patches:
         rows = pixels.reshape(pixels.shape[0], *self._interleaved[:-2], self.size[-1])
         rows = rows.sum(tuple(range(2, 2 * self.dims, 2)))
         return rows.reshape(*rows.shape[:-1], self.grid[-1], self.patch[-1]).sum(-1) / prod(self.patch)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring every patch of (B, C, *size) to mean 0 and variance 1 over its pixels and channels."""
+        pieces = self.split(images)
+        variance, mean = var_mean(pieces, dim=-1, keepdim=True, correction=0)
+        return self.join((pieces - mean) / (variance + 1e-6).sqrt())
 
     def any(self, pixels: Tensor) -> Tensor:
         """Say for each patch of (B, *size) bool whether any of its pixels is set: (B, *grid) bool."""

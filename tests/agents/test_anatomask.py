@@ -55,7 +55,7 @@ def test_the_normalised_target_is_the_one_of_training() -> None:
     images = torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 7 + 3
     scores = anatomask(Zero(), share=1.0, target="normalised").score(images)
     cost = scores[scores >= 0]
-    assert cost.tolist() == pytest.approx([15 / 16] * len(cost), abs=1e-3)  # 16 pixels of unbiased variance 1
+    assert cost.tolist() == pytest.approx([1.0] * len(cost), abs=1e-3)  # variance 1 over all pixels of a patch
 
 
 def test_a_share_outside_its_range_is_refused() -> None:

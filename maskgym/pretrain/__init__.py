@@ -1,0 +1,1 @@
+"""Masked pre-training under any agent: student, teacher, losses, the loop, and the papers as recipes."""

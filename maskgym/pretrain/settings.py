@@ -1,0 +1,232 @@
+"""Everything a pre-training is made from: one dataclass, of which command line, saved run and docs are made."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from maskgym.errors import BadInput
+from maskgym.masking.patches import Patches
+
+# What may differ when a run goes on: none of it changes what is learned.
+NOT_OF_THE_RUN = ("out", "settings", "resume", "quiet", "device", "processes", "workers", "save_every", "look_every")
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Settings of a pre-training run."""
+
+    out: Path
+    """Folder of the run."""
+    recipe: str = "random"
+    """Whose values stand where no other is given: ahm, amlp, anatomask, selfmedhpm, mps-ams or random."""
+    settings: str = ""
+    """A TOML or JSON file of settings, such as the settings.json of another run; it overrides the recipe."""
+    data: str = "phantoms"
+    """The data set: phantoms, or LAYOUT:DIR."""
+    image_size: str = "128x128"
+    """Pixels along each axis, as 128x128 or 96x96x96."""
+    patch_size: str = "16"
+    """Pixels of a patch along each axis."""
+    crop: str = ""
+    """Train on random crops of this size; empty = whole images."""
+    flips: bool = True
+    """Flip each image along each axis at even odds."""
+    split_file: str = ""
+    """A split saved by `maskgym data split`."""
+    images: int = 0
+    """Only the first so many images of the train split; 0 = all."""
+    agent: str = "random"
+    """Who says what to hide: NAME, NAME?setting=value, or NAME:FOLDER. One that learns in an environment (a3c) and has
+    no folder is trained first."""
+    student: str = "unet"
+    """The network that learns: unet, basicunet, vit-mae, stunet-s, stunet-b or stunet-l."""
+    student_settings: str = ""
+    """The network's own settings, as widths=16,32,64,128 or depth=6&heads=4."""
+    target: Literal["raw", "normalised"] = "raw"
+    """What is rebuilt: the pixels, or every patch brought to mean 0 and variance 1."""
+    loss: str = "hidden-mean"
+    """What is minimised: names joined by +, as hidden-mean+rrl."""
+    ratio: str = "0.75"
+    """Share of the patches that is hidden, by epoch: a number, linear:FROM:TO or adaptive:FROM:TAU:CAP."""
+    hard_share: str = "1"
+    """Share of the hidden patches that the agent chooses, the rest is chance; a schedule as for ratio."""
+    teacher: str = ""
+    """Momentum of the teacher as FROM:TO:RISE, RISE being the share of the steps it rises in; empty = no teacher."""
+    score_every: int = 1
+    """Epochs for which the scores of an image are kept before its agent is asked again."""
+    optimiser: Literal["adamw", "adam"] = "adamw"
+    """AdamW or Adam."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up: down to zero, or as it is."""
+    warm_up: float = 10.0
+    """Epochs in which the learning rate rises, at most a tenth of all."""
+    beta1: float = 0.9
+    """First momentum of the optimiser."""
+    beta2: float = 0.95
+    """Second momentum of the optimiser."""
+    weight_decay: float = 0.05
+    """Weight decay, of weights with two axes or more."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 = any."""
+    epochs: int = 100
+    """Passes over the train split."""
+    batch: int = 16
+    """Images a step, over all processes and parts."""
+    accumulate: int = 1
+    """Parts in which a step's images go through the network, to save memory."""
+    precision: Literal["32", "bf16"] = "32"
+    """Of the forward and backward pass."""
+    compile: bool = False
+    """Let torch.compile make the student faster."""
+    seed: int = 0
+    """Of the weights and of all chance."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
+    processes: int = 1
+    """Processes on this machine; torchrun and fabric run say it themselves."""
+    workers: int = 2
+    """Threads that prepare batches ahead."""
+    save_every: int = 200
+    """Steps between two checkpoints."""
+    look_every: int = 5
+    """Epochs between two looks at the val split: held-out loss and pictures; 0 = only at the end."""
+    report: bool = False
+    """Write how many of the hidden patches were lesion, epoch by epoch; nothing else sees a label."""
+    reconstructor: str = ""
+    """For an agent that is trained first: the frozen network it plays against, instead of training one."""
+    reconstructor_steps: int = 6000
+    """For an agent that is trained first: steps of the reconstructor's training."""
+    policy: str = ""
+    """For an agent that is trained first: the folder of one that is trained already."""
+    policy_masks: int = 200_000
+    """For an agent that is trained first: masks to be paid for."""
+    policy_workers: int = 2
+    """For an agent that is trained first: processes that train side by side."""
+    resume: bool = False
+    """Go on from the last checkpoint in --out."""
+    quiet: bool = False
+    """No line of progress."""
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch": 1, "accumulate": 1, "processes": 1, "workers": 0, "save_every": 1}
+        least |= {"score_every": 1, "look_every": 0, "images": 0, "clip": 0, "warm_up": 0, "weight_decay": 0}
+        for name, low in least.items():
+            if not getattr(self, name) >= low:
+                raise BadInput(f"{name} {getattr(self, name)} must be at least {low}")
+        if not self.lr > 0:
+            raise BadInput(f"lr {self.lr} must be above 0")
+        if self.batch % (self.accumulate * self.processes):
+            raise BadInput(
+                f"batch {self.batch} does not fall into {self.accumulate} parts for {self.processes} processes: "
+                "choose a multiple"
+            )
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Of the images as they are read."""
+        return read_size(self.image_size, "image_size")
+
+    @property
+    def patches(self) -> Patches:
+        """The grid over what the student sees: whole images, or crops."""
+        size = read_size(self.crop, "crop", len(self.size)) if self.crop else self.size
+        if any(a > b for a, b in zip(size, self.size, strict=True)):
+            raise BadInput(f"crop {self.crop} does not fit into image_size {self.image_size}: choose a smaller one")
+        return Patches(size, read_size(self.patch_size, "patch_size", len(self.size)))
+
+    def of_the_run(self) -> dict[str, Any]:
+        """What makes the run what it is, for settings.json: it can be given back by --settings."""
+        return {name: value for name, value in asdict(self).items() if name not in NOT_OF_THE_RUN}
+
+
+def read_size(text: str, name: str, axes: int = 0) -> tuple[int, ...]:
+    """Read "128x128" or "32x32x32"; one number stands for all axes.
+
+    >>> read_size("16", "patch_size", axes=3)
+    (16, 16, 16)
+    """
+    try:
+        sides = tuple(int(side) for side in str(text).lower().split("x"))
+    except ValueError:
+        raise BadInput(f"{name} {text!r} is not a size: write 128x128 or 32x32x32") from None
+    sides = sides * (axes or 2) if len(sides) == 1 else sides
+    if min(sides) < 1 or len(sides) not in ((axes,) if axes else (2, 3)):
+        raise BadInput(f"{name} {text!r} does not suit images of {axes or '2 or 3'} axes: write one number an axis")
+    return sides
+
+
+def read_file(path: Path | str) -> dict[str, Any]:
+    """Read a file of settings: TOML, or JSON where its name ends so; an unknown key is refused by the nearest name."""
+    path = Path(path).expanduser()
+    try:
+        text = path.read_text()
+        told = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise BadInput(f"the settings file {path} cannot be read ({error.strerror}): give another") from None
+    except ValueError as error:
+        raise BadInput(f"the settings file {path} is damaged ({error}): it must be TOML or JSON") from None
+    if not isinstance(told, dict):
+        raise BadInput(f"the settings file {path} holds no table: write name = value, a line each")
+    return check_names(told, str(path))
+
+
+def check_names(told: dict[str, Any], where: str) -> dict[str, Any]:
+    """Refuse what is no setting, and values of another type than the setting's."""
+    known = get_type_hints(PretrainSettings)
+    for name in told:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "`maskgym pretrain --help` lists them"
+            raise BadInput(f"{where} has an unknown setting {name!r}: {hint}")
+    return {name: _typed(name, value, known[name], where) for name, value in told.items()}
+
+
+def _typed(name: str, value: Any, kind: Any, where: str) -> Any:
+    if name == "student_settings" and isinstance(value, dict):  # a TOML table
+        return "&".join(f"{key}={_listed(entry)}" for key, entry in value.items())
+    if get_origin(kind) is Literal:
+        if str(value) not in get_args(kind):
+            raise BadInput(f"{where} says {name} = {value!r}: choose {' or '.join(get_args(kind))}")
+        return str(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is Path:
+        return Path(value)
+    if type(value) is not kind:
+        raise BadInput(f"{where} says {name} = {value!r}: it must be of type {kind.__name__}")
+    return value
+
+
+def _listed(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def student_settings(text: str) -> dict[str, Any]:
+    """Read the settings of a student.
+
+    >>> student_settings("widths=16,32&depth=2")
+    {'widths': (16, 32), 'depth': 2}
+    """
+    told = {}
+    for part in filter(None, text.replace(" ", "").split("&")):
+        name, _, value = part.partition("=")
+        try:
+            numbers = tuple(float(number) if "." in number else int(number) for number in value.split(","))
+        except ValueError:
+            raise BadInput(
+                f"student_settings {text!r} cannot be read: write widths=16,32,64 or depth=6&heads=4"
+            ) from None
+        told[name] = numbers if "," in value else numbers[0]
+    return told
+
+
+NAMES = tuple(field.name for field in fields(PretrainSettings))
