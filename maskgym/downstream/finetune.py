@@ -10,6 +10,7 @@ import json
 import os
 import time
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ _CHECKPOINT, _MODEL, _SCORES = "checkpoint.pt", "model.safetensors", "scores.jso
 
 def finetune(settings: FineTune) -> dict[str, Any]:
     """Do what the settings say; returns what is written to scores.json."""
+    settings = replace(settings, out=Path(settings.out).expanduser())
     settings.check()
     crop, fabric = settings.crop, _fabric(settings)
     data = read(settings.data, settings.size, settings.label_share, settings.split_file, settings.label_seed)

@@ -1,4 +1,5 @@
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -74,3 +75,10 @@ def test_each_layer_of_the_transformer_learns_at_three_quarters_of_the_next_ones
 def test_an_unknown_recipe_gets_the_nearest_name():
     with pytest.raises(BadInput, match="did you mean 'amlp'"):
         recipe("ampl")
+
+
+def test_the_page_shows_the_recipes_as_they_are():
+    page = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text()
+    for name, each in RECIPES.items():
+        row = f"| `{name}` | {each.optimiser} | {each.lr:g} | {each.weight_decay:g} | {each.batch} | {each.schedule} |"
+        assert row in page, row
