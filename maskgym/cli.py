@@ -20,6 +20,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
     "gallery": ("maskgym.commands.gallery:Gallery", "draw agents' masks side by side: images down, agents across"),
     "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, figures"),
+    "pretrain": ("maskgym.commands.pretrain:Pretrain", "pre-train a network under any agent's masks"),
+    "reconstruct": (
+        "maskgym.commands.reconstruct:Reconstruct",
+        "draw what a pre-trained network makes of hidden patches",
+    ),
+    "export": ("maskgym.commands.export:Export", "hand pre-trained weights over to MONAI's networks"),
     "finetune": ("maskgym.commands.finetune:Finetune", "fine-tune a segmentation network with few labels, measure it"),
     "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
@@ -81,7 +87,9 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
     where, _ = COMMANDS[name]
     module, attribute = where.split(":")
     command = getattr(importlib.import_module(module), attribute)
-    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}"))
+    starting_from = getattr(command, "starting_from", None)  # some defaults follow from what else was typed
+    default = tyro.MISSING if starting_from is None else starting_from(arguments)
+    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}", default=default))
 
 
 def overview(commands: dict[str, tuple[str, str]]) -> None:

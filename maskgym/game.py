@@ -35,7 +35,7 @@ class Game:
         ratio: share of the patches that is hidden; K = floor(ratio * N).
         hint_share: share of K taken by chance instead of by the agent's wish.
         piece: on a CPU, how many images go through the network at once; None = all.
-        target: "raw": the network gives pixels. "normalised": it gives patches of mean 0 and variance 1, and is paid so.
+        target: "raw": the network gives pixels. "normalised": it gives, and is paid by, patches of mean 0, variance 1.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ KNOWS: dict[str, set[str]] = {
     "agent": {"masking"},
     "roster": {"agent", "masking"},
     "envs": {"game", "data", "masking", "reconstructors", "patchnet"},
-    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors"},
+    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors", "envs"},
     "downstream": {"data", "masking", "reconstructors"},
 }
 ALL = {*KNOWS, "bench", "commands", "cli", ""}

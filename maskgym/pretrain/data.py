@@ -19,7 +19,7 @@ class Batch(NamedTuple):
     """The images of one step, of all processes."""
 
     images: Tensor  # (B, C, *size)
-    index: Tensor  # (B,) int64: which images of the split
+    which: Tensor  # (B,) int64: which images of the split
     flipped: Tensor  # (B, axes) bool: along which axes they were flipped
 
     def to(self, device: torch.device) -> Batch:

@@ -1,0 +1,90 @@
+"""An agent that learns in an environment is trained before it masks: reconstructor, policy, and then the student (AHM).
+
+Each stage is a command of its own in a folder of its own, goes on where it was killed, and is not done again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from maskgym.commands.reconstructor import Train as TrainReconstructor
+from maskgym.commands.reconstructor import run as train_reconstructor
+from maskgym.commands.train import Train as TrainPolicy
+from maskgym.errors import BadInput
+from maskgym.masking import schedules
+from maskgym.pretrain.run import build, read_images
+from maskgym.pretrain.settings import PretrainSettings
+from maskgym.reconstructors.train import TrainSettings
+from maskgym.roster import agent_class
+from maskgym.training.folder import Folder
+from maskgym.training.learner import is_learner
+
+_DONE = "trained"  # an empty file in the policy's folder
+
+
+def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
+    """Train the agent if it needs it: who masks, and whether the run's folder is claimed; None if interrupted."""
+    name, _, folder = settings.agent.partition("?")[0].partition(":")
+    if folder or not is_learner(agent_class(name)):
+        for option in ("reconstructor", "policy"):
+            if getattr(settings, option):
+                raise BadInput(f"--{option} is for agents that are trained first: {settings.agent!r} is not")
+        return settings.agent, False
+    if settings.policy:
+        return f"{name}:{settings.policy}", False
+    if os.environ.get("WORLD_SIZE", "1") != "1" or settings.processes > 1:
+        raise BadInput(
+            f"agent {name!r} is trained first, by one process: train it alone, then give its folder by --policy"
+        )
+    build(settings, read_images(settings, "train"))  # refuse now what the last stage would refuse
+    Folder(settings.out, settings.of_the_run(), settings.resume)
+    reconstructor = settings.reconstructor or str(_reconstructor(settings))
+    policy = _policy(settings, reconstructor)
+    return None if policy is None else (f"{name}:{policy}", True)
+
+
+def _reconstructor(settings: PretrainSettings) -> Path:
+    """Train a network with random masks to play against, unless it is there."""
+    out = settings.out / "reconstructor"
+    if not (out / "held_out.png").exists():
+        print("stage 1 of 3: a reconstructor under random masks", flush=True)
+        how = TrainSettings(steps=settings.reconstructor_steps, device=settings.device, seed=settings.seed)
+        size, patch = _sizes(settings)
+        train_reconstructor(TrainReconstructor(out, settings.data, size, patch, settings.split_file, how))
+    return out
+
+
+def _policy(settings: PretrainSettings, reconstructor: str) -> Path | None:
+    """Train the policy against it, unless it is there; None if it was interrupted."""
+    out = settings.out / "policy"
+    if (out / _DONE).exists():
+        return out
+    print("stage 2 of 3: the policy against it", flush=True)
+    size, patch = _sizes(settings)
+    command = TrainPolicy(
+        agent=settings.agent,
+        out=out,
+        dataset=settings.data,
+        reconstructor=reconstructor,
+        image_size=size,
+        patch_size=patch,
+        split_file=settings.split_file,
+        ratio=schedules.parse(settings.ratio)(1, settings.epochs),
+        steps=str(settings.policy_masks),
+        workers=settings.policy_workers,
+        resume=(out / "settings.json").exists(),
+        seed=settings.seed,
+        device=settings.device,
+        quiet=settings.quiet,
+    )
+    if command():
+        return None
+    (out / _DONE).touch()
+    print("stage 3 of 3: the student under the policy's masks", flush=True)
+    return out
+
+
+def _sizes(settings: PretrainSettings) -> tuple[str, str]:
+    patches = settings.patches
+    return "x".join(map(str, patches.size)), "x".join(map(str, patches.patch))

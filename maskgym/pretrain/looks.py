@@ -1,0 +1,80 @@
+"""Looking at a student: its loss on images it was not taught, and pictures of what it makes of hidden patches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maskgym.envs.rendering import beside, enlarge, grey, heat
+from maskgym.game import Game
+from maskgym.masking import chance
+from maskgym.masking.patches import Patches
+from maskgym.masking.select import budget, select
+from maskgym.reconstructors import baselines
+
+_PIECE = 8  # images at once
+_HEIGHT = 128  # of a picture, in pixels, about
+
+
+def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 0) -> Tensor:
+    """Give image i of a split the same random mask in every look: (count, *grid) bool."""
+    keys = chance.keys(torch.arange(count) + (seed << 32), patches.count)
+    return select(keys, budget(ratio, patches.count), keys, hard_share=0.0).view(-1, *patches.grid)
+
+
+def held_out(game: Game, images: Tensor, mask: Tensor) -> dict[str, float]:
+    """Mean loss on hidden patches of images (n, C, *size): the network's, and what predicting the patch mean costs."""
+    with watching(game.reconstructor), torch.no_grad():
+        parts = [slice(i, i + _PIECE) for i in range(0, len(images), _PIECE)]
+        paid = torch.cat([game.pay(images[part], mask[part]).patch_loss for part in parts])
+    if game.target == "raw":
+        mean = (baselines.patch_mean(images, mask, game.patches) - images).square().mean(1)
+    else:
+        mean = game.patches.normalise(images).square().mean(1)
+    hidden = mask.sum()
+    return {
+        "held-out loss": float((paid * mask).sum() / hidden),
+        "patch mean": float((game.patches.mean(mean) * mask).sum() / hidden),
+    }
+
+
+def draw(game: Game, images: Tensor, mask: Tensor) -> np.ndarray:
+    """Draw image, what is left of it, what is rebuilt in its place, and the error, a row an image: (H, W, 3) uint8."""
+    patches = game.patches
+    with watching(game.reconstructor), torch.no_grad():
+        rebuilt = game.rebuild(images, mask).float()
+    if game.target == "normalised":
+        rebuilt = from_normalised(rebuilt, images, patches)
+    visible = game.hide(images, mask)
+    whole = torch.where(patches.spread(mask), rebuilt, images)
+    rows = []
+    for i in range(len(images)):
+        one = slice(i, i + 1)
+        error = (whole[one] - images[one]).square().mean(1)[0].cpu().numpy()
+        error = error[error.shape[0] // 2] if error.ndim == 3 else error
+        parts = [grey(images[one]), grey(visible[one]), grey(whole[one]), heat(error, 1.0)]
+        rows.append(beside([enlarge(part, _HEIGHT) for part in parts]))
+    return np.concatenate(rows, 0)
+
+
+def from_normalised(answer: Tensor, images: Tensor, patches: Patches) -> Tensor:
+    """Bring patches of mean 0 and variance 1 back to the brightness and contrast that the image has there."""
+    pieces = patches.split(images)
+    variance, mean = torch.var_mean(pieces, dim=-1, keepdim=True, correction=0)
+    return patches.join(patches.split(answer) * (variance + 1e-6).sqrt() + mean)
+
+
+@contextmanager
+def watching(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode for a while."""
+    learning = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in learning:
+            module.training = True

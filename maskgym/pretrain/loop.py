@@ -1,0 +1,231 @@
+"""One step of pre-training: the agent says what to hide, the student rebuilds it, the agent sees what it cost."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from math import cos, pi
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from maskgym.agent import Agent
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking import schedules
+from maskgym.masking.select import budget
+from maskgym.pretrain.data import Batch, flip
+from maskgym.pretrain.losses import parse_loss
+from maskgym.pretrain.settings import PretrainSettings
+from maskgym.pretrain.teacher import parse_teacher
+
+
+class Told(NamedTuple):
+    """What a step tells; tensors stay where they were computed."""
+
+    loss: Tensor  # () what was minimised
+    patch_loss: Tensor  # (b, *grid)
+    mask: Tensor  # (b, *grid) bool, True = hidden
+    batch: Batch  # what this process taught
+    figures: dict[str, float]  # from the agent
+
+    @property
+    def cost(self) -> Tensor:
+        """Mean loss of each image's hidden patches, (b,)."""
+        return (self.patch_loss * self.mask).flatten(1).sum(1) / self.mask.flatten(1).sum(1)
+
+
+@dataclass
+class Loop:
+    """Student, teacher, agent and optimiser, and how one step changes them.
+
+    Args:
+        settings: of the run.
+        student: the network that learns.
+        agent: who says what to hide.
+        steps: of an epoch.
+        count: images of the split.
+        fabric: Lightning Fabric, launched.
+    """
+
+    settings: PretrainSettings
+    student: nn.Module
+    agent: Agent
+    steps: int
+    count: int
+    fabric: Any
+    step: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        settings, fabric = self.settings, self.fabric
+        self.patches = settings.patches
+        self.ratio, self.hard_share = schedules.parse(settings.ratio), schedules.parse(settings.hard_share)
+        for epoch in (1, settings.epochs):
+            budget(self.ratio(epoch, settings.epochs), self.patches.count)
+        self.loss = parse_loss(settings.loss)
+        self.student.to(fabric.device)
+        self.teacher = parse_teacher(settings.teacher, self.student)
+        self.agent.attach(self.student, self.teacher.network if self.teacher else None)
+        # An agent that learns must see all there is, to be the same in every process; others score their part.
+        self.sees_all = self.agent.learns or fabric.world_size == 1
+        if not self.sees_all:
+            self.agent.shard = (fabric.global_rank, fabric.world_size)
+        made = make_optimiser(settings, self.student)
+        network: Any = torch.compile(self.student) if settings.compile else self.student
+        self.network, self.optimiser = fabric.setup(network, made)
+        self.scores = torch.zeros(0)  # (n, *grid), of images as they are stored; kept where scores are used again
+        self.scored = np.full(self.count, -1)  # epoch in which each was scored
+        self._started = 0  # the epoch the agent has heard of
+
+    @property
+    def epoch(self) -> int:
+        """The epoch the next step is in, from 1."""
+        return self.step // self.steps + 1
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps * self.settings.epochs
+
+    def turn(self, batch: Batch) -> Told:
+        """Take one step."""
+        settings, epoch = self.settings, self.epoch
+        if self._started != epoch:
+            self.agent.start_epoch(epoch, settings.epochs)
+            self._started = epoch
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate()
+        batch = batch.to(self.fabric.device)
+        mine = self._mine(len(batch.images))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.default_rng((settings.seed, self.step, mine.start)).integers(2**62)))
+            with torch.no_grad(), self.fabric.autocast():
+                mask = self._hide(batch, mine, epoch)
+            told = self._teach(Batch(*(part[mine] for part in batch)), mask[mine] if self.sees_all else mask)
+        if settings.clip:
+            self.fabric.clip_gradients(self.network, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False)
+        self.optimiser.step()
+        if self.teacher is not None:
+            self.teacher.follow(self.student, self.step, self.all_steps)
+        told = self._observe(batch, mask, told)
+        self.step += 1
+        return told
+
+    def rate(self) -> float:
+        """The learning rate of the next step: a linear rise, then a cosine to zero or no change."""
+        settings = self.settings
+        warm = min(round(settings.warm_up * self.steps), self.all_steps // 10)
+        if self.step < warm:
+            return settings.lr * (self.step + 1) / (warm + 1)
+        if settings.decay == "constant":
+            return settings.lr
+        return settings.lr * 0.5 * (1 + cos(pi * (self.step - warm) / max(1, self.all_steps - warm)))
+
+    def game(self, network: nn.Module, ratio: float) -> Game:
+        """The game on this grid and target."""
+        return Game(network, self.patches, ratio, target=self.settings.target)
+
+    def _mine(self, count: int) -> slice:
+        """The part of a batch that this process teaches."""
+        share = count // self.fabric.world_size
+        return slice(self.fabric.global_rank * share, (self.fabric.global_rank + 1) * share)
+
+    def _hide(self, batch: Batch, mine: slice, epoch: int) -> Tensor:
+        """Ask the agent, spend its scores: (B, *grid) bool, of the whole batch if the agent sees all."""
+        seen = batch if self.sees_all else Batch(*(part[mine] for part in batch))
+        scores = self._score(seen, epoch)
+        hidden = budget(self.ratio(epoch, self.settings.epochs), self.patches.count)
+        mask = self.agent.spend(scores, hidden, self.hard_share(epoch, self.settings.epochs))
+        return mask.view(-1, *self.patches.grid)
+
+    def _score(self, batch: Batch, epoch: int) -> Tensor:
+        every = self.settings.score_every
+        if every == 1:
+            return self.agent.sample(batch.images, batch.which)
+        where = batch.which.cpu().numpy()
+        then = self.scored[where]
+        if bool(((then < 0) | (then <= epoch - every)).any()):
+            scores = self.agent.sample(batch.images, batch.which).float()
+            if not len(self.scores):
+                self.scores = scores.new_zeros(self.count, *self.patches.grid)
+            self.scores[batch.which] = flip(scores, batch.flipped)
+            self.scored[where] = epoch
+            return scores
+        return flip(self.scores[batch.which], batch.flipped)
+
+    def _teach(self, batch: Batch, mask: Tensor) -> Told:
+        """Forward and backward, in parts where memory asks for it."""
+        parts = self.settings.accumulate
+        share = len(batch.images) // parts
+        game = self.game(self.network, self.ratio(self.epoch, self.settings.epochs))
+        losses, costs = [], []
+        self.optimiser.zero_grad()
+        for part in range(parts):
+            images, index, _ = (value[part * share : (part + 1) * share] for value in batch)
+            hidden = mask[part * share : (part + 1) * share]
+            more_to_come = part + 1 < parts
+            with self.fabric.no_backward_sync(self.network, enabled=True) if more_to_come else nullcontext():
+                patch_loss = game.pay(images, hidden).patch_loss
+                loss = self.loss(patch_loss, hidden)
+                with self.fabric.autocast():
+                    own = self.agent.auxiliary_loss(images, hidden, patch_loss, index)
+                loss = loss if own is None else loss + own
+                self.fabric.backward(loss / parts)
+            losses.append(loss.detach())
+            costs.append(patch_loss.detach())
+        return Told(torch.stack(losses).mean(), torch.cat(costs), mask, batch, {})
+
+    def _observe(self, batch: Batch, mask: Tensor, told: Told) -> Told:
+        """Let the agent learn from what was paid: in every process from the whole batch."""
+        if not self.agent.learns:
+            return told
+        cost = told.patch_loss
+        if self.fabric.world_size > 1:
+            cost = self.fabric.all_gather(cost).flatten(0, 1)
+        return told._replace(figures=self.agent.observe(batch.images, mask, cost, batch.which))
+
+    # Standing
+
+    def state(self) -> dict[str, Any]:
+        """Everything a later process needs to go on as if nothing had happened."""
+        own = getattr(self.agent, "optimizer", None)
+        return {
+            "step": self.step,
+            "student": self.student.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "teacher": self.teacher.network.state_dict() if self.teacher else {},
+            "agent": self.agent.state_dict(),
+            "agent's optimiser": own.state_dict() if isinstance(own, torch.optim.Optimizer) else {},
+            "scores": self.scores,
+            "scored": torch.from_numpy(self.scored.copy()),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.step = int(state["step"])
+        self.student.load_state_dict(state["student"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.teacher is not None:
+            self.teacher.network.load_state_dict(state["teacher"])
+        self.agent.load_state_dict(state["agent"])
+        if state["agent's optimiser"]:
+            own: Any = self.agent
+            own.optimizer.load_state_dict(state["agent's optimiser"])
+        self.scores, self.scored = state["scores"].to(self.fabric.device), state["scored"].cpu().numpy().copy()
+
+
+def make_optimiser(settings: PretrainSettings, student: nn.Module) -> torch.optim.Optimizer:
+    """AdamW, whose decay spares biases and norms, or Adam as the papers print it; fused."""
+    weights = [weight for weight in student.parameters() if weight.requires_grad]
+    if not weights:
+        raise BadInput(f"student {settings.student!r} has no weights that learn: choose another")
+    betas = (settings.beta1, settings.beta2)
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(weights, settings.lr, betas, weight_decay=settings.weight_decay, fused=True)
+    groups = [
+        {"params": [weight for weight in weights if weight.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in weights if weight.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, settings.lr, betas, fused=True)
