@@ -17,6 +17,9 @@ from maskgym.cli import main
 from maskgym.data.source import load
 from maskgym.downstream import METRICS, FineTune, finetune, load_segmenter, score, segment
 from maskgym.errors import BadInput
+from maskgym.masking.patches import Patches
+from maskgym.reconstructors import store
+from maskgym.reconstructors.students import make_student
 
 SMALL = {"network": "unet?widths=4,8", "image_size": "32x32", "label_share": 0.01, "batch": 4, "quiet": True}
 
@@ -100,6 +103,18 @@ def test_learning_lowers_the_loss_and_finds_bright_squares(tmp_path):
     )
     assert told["mean"]["foreground"]["DSC"] > 0.9
     assert told["mean"]["foreground"]["HD95"] < 3
+
+
+def test_pre_trained_weights_are_where_training_starts_and_their_coverage_is_told(tmp_path, capsys):
+    torch.manual_seed(0)
+    student = make_student("unet", 1, Patches((32, 32), (8, 8)), {"widths": (4, 8)})
+    store.save(student, tmp_path / "pre" / "model.safetensors", {})
+    run = settings(tmp_path / "out", weights=str(tmp_path / "pre"), network="unet", lr=1e-12, steps=1)
+    assert finetune(run)["weights"] == str(tmp_path / "pre")
+    assert "100.0% of the encoder's weights filled" in capsys.readouterr().out
+    tuned, given = load_segmenter(run.out)[0].state_dict(), student.state_dict()
+    first = "model.0.conv.unit0.conv.weight"
+    torch.testing.assert_close(tuned[first], given[f"net.{first}"])
 
 
 @pytest.mark.parametrize("recipe", ["ahm", "amlp", "mps-ams", "anatomask", "selfmedhpm"])
