@@ -27,8 +27,9 @@ from maskgym.pretrain.loop import Loop, Told
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.pretrain.watch import Watch
 from maskgym.reconstructors.students import make_student
-from maskgym.roster import make_agent
+from maskgym.roster import agent_class, make_agent
 from maskgym.training.folder import Folder
+from maskgym.training.learner import is_learner
 from maskgym.training.run import interrupts
 
 _LOOKED, _SHOWN = 64, 4  # images of the val split: measured, drawn
@@ -43,9 +44,13 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
         agent: who masks in place of the settings' agent, which was trained to be this one.
         claimed: the folder is the run's already.
     """
+    agent = agent or settings.agent
+    name, _, folder = agent.partition("?")[0].partition(":")
+    if not folder and is_learner(agent_class(name)):
+        raise BadInput(f"agent {name!r} is trained first: use `maskgym pretrain`, or name its folder as {name}:FOLDER")
     fabric = make_fabric(settings)
     train, val = (read_images(settings, split) for split in ("train", "val"))
-    made, student = build(replace(settings, agent=agent or settings.agent), train, fabric.device)
+    made, student = build(replace(settings, agent=agent), train, fabric.device)
     feed = Feed(
         train, settings.batch, settings.patches.size, settings.flips, settings.images, settings.workers, settings.seed
     )

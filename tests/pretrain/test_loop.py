@@ -1,0 +1,249 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maskgym.errors import BadInput
+from maskgym.masking.patches import Patches
+from maskgym.pretrain import pretrain
+from maskgym.pretrain.devices import make_fabric
+from maskgym.pretrain.loop import Loop
+from maskgym.pretrain.report import read
+from maskgym.pretrain.run import Run, build, read_images
+from maskgym.reconstructors import store
+from tests.pretrain.runs import tiny
+
+
+def loop_of(settings, steps=3) -> Loop:
+    train = read_images(settings, "train")
+    agent, student = build(settings, train)
+    return Loop(settings, student, agent, steps, settings.images, make_fabric(settings))
+
+
+def feed_of(settings):
+    from maskgym.pretrain.data import Feed
+
+    size, flips = settings.patches.size, settings.flips
+    return Feed(read_images(settings, "train"), settings.batch, size, flips, settings.images, 0, settings.seed)
+
+
+def rows(out) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+
+
+@pytest.mark.parametrize("recipe", ["random", "amlp", "anatomask", "selfmedhpm", "mps-ams"])
+def test_a_recipe_leaves_all_it_promises(tmp_path, recipe):
+    settings = tiny(tmp_path / "run", recipe)
+    model = pretrain(settings)
+    there = {path.name for path in settings.out.iterdir()}
+    assert {"settings.json", "checkpoint.pt", "metrics.csv", "model.safetensors", "agent", "pictures"} <= there
+    assert any(name.startswith("events.out.tfevents") for name in there)
+    assert model == settings.out / "model.safetensors"
+    _, about = store.load(str(settings.out), channels=1, dims=2)
+    assert about["recipe"] == recipe
+    assert about["target"] == settings.target
+    assert about["epochs"] == 4
+    pictures = sorted((settings.out / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["epoch-0002.png", "epoch-0004.png"]
+    assert np.asarray(Image.open(pictures[0])).std() > 10
+    assert [float(row["held-out loss"]) for row in rows(settings.out) if row["held-out loss"]]
+    assert json.loads((settings.out / "settings.json").read_text())["agent"] == settings.agent
+
+
+def test_volumes_are_no_other_case(tmp_path):
+    volumes = {"image_size": "8x8x8", "images": 4, "batch": 2, "epochs": 1}
+    assert pretrain(tiny(tmp_path / "a", "anatomask", **volumes)) is not None
+    assert store.header(tmp_path / "a" / "model.safetensors")["about"]["image_size"] == "8x8x8"
+
+
+def test_the_held_out_loss_falls_under_predicting_the_mean(tmp_path):
+    pretrain(tiny(tmp_path, images=512, batch=32, epochs=25, look_every=25, lr=5e-3, weight_decay=0.0, patch_size="2"))
+    last = next(row for row in rows(tmp_path)[::-1] if row["held-out loss"])
+    first = next(row for row in rows(tmp_path) if row["hidden loss"])
+    assert float(last["held-out loss"]) < 0.5 * float(first["hidden loss"])
+
+
+def test_ratio_and_hard_share_follow_their_schedules(tmp_path):
+    settings = tiny(tmp_path, "anatomask", ratio="adaptive:0.25:3:0.8", epochs=4)
+    pretrain(settings)
+    last = {int(row["epoch"]): row for row in rows(tmp_path) if row["ratio"]}
+    assert [float(last[epoch]["hard share"]) for epoch in (1, 2, 3, 4)] == [0.125, 0.25, 0.375, 0.5]
+    counts = [int(16 * (0.25 + np.log(epoch) / 3)) for epoch in (1, 2, 3, 4)]
+    assert [round(16 * float(last[epoch]["ratio"])) for epoch in (1, 2, 3, 4)] == counts
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine(tmp_path):
+    loop = loop_of(tiny(tmp_path, epochs=100, warm_up=10.0))
+    rates = []
+    for loop.step in range(300):
+        rates.append(loop.rate())
+    peak = int(np.argmax(rates))
+    assert peak == 30
+    assert rates[30] == loop.settings.lr
+    assert np.all(np.diff(rates[:31]) > 0)
+    assert np.all(np.diff(rates[30:]) < 0)
+    assert rates[30 + 135] == pytest.approx(loop.settings.lr / 2)
+
+
+@pytest.mark.parametrize("target", ["raw", "normalised"])
+def test_parts_of_a_batch_teach_what_the_whole_teaches(tmp_path, target):
+    gradients = []
+    for parts in (1, 4):
+        settings = tiny(tmp_path, accumulate=parts, target=target)
+        loop = loop_of(settings)
+        loop.turn(feed_of(settings).make(0))
+        gradients.append(torch.cat([weight.grad.flatten() for weight in loop.student.parameters()]))
+    assert gradients[0].norm() > 0.1
+    assert torch.allclose(*gradients, atol=1e-5)
+
+
+def test_kept_scores_are_asked_for_every_few_epochs_and_follow_the_flips(tmp_path):
+    settings = tiny(tmp_path, agent="intensity", score_every=3, epochs=6, hard_share="1")
+    loop, asked = loop_of(settings), []
+    ask = loop.agent.sample
+    loop.agent.sample = lambda images, index=None: asked.append(loop.epoch) or ask(images, index)
+    for batch in feed_of(settings).batches(0, 18):
+        told = loop.turn(batch)
+        fresh = loop.agent.spend(loop.agent.score(batch.images), 12).view_as(told.mask)
+        assert torch.equal(told.mask, fresh)  # what this agent thinks of an image never changes
+    assert asked == [1, 1, 1, 4, 4, 4]
+
+
+def test_hpm_teaches_the_student_to_predict_its_losses(tmp_path):
+    loop = loop_of(tiny(tmp_path, "selfmedhpm"))
+    before = [weight.clone() for weight in loop.student.predictor.parameters()]
+    for batch in feed_of(loop.settings).batches(0, 2):
+        loop.turn(batch)
+    after = list(loop.student.predictor.parameters())
+    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert loop.agent.network is loop.teacher.network
+
+
+def test_the_label_book_of_amlp_is_corrected_by_what_was_paid(tmp_path):
+    loop = loop_of(tiny(tmp_path, "amlp"))
+    told = [loop.turn(batch) for batch in feed_of(loop.settings).batches(0, 3)]
+    assert (loop.agent.book[:24] >= 0).all()
+    assert any(one.figures["labels changed"] > 0 for one in told)
+
+
+def test_the_report_counts_what_was_hidden(tmp_path):
+    settings = tiny(tmp_path, report=True, epochs=2)
+    pretrain(settings)
+    train = read_images(settings, "train")
+    holds = Patches((16, 16), (4, 4)).any(torch.from_numpy(train.labels[:24] > 0))
+    told = read(tmp_path)
+    assert [row["epoch"] for row in told] == [1, 2]
+    for row in told:
+        assert row["hidden"] == 24 * 12
+        assert row["hidden lesion"] + row["visible lesion"] == int(holds.sum())
+        assert row["lesion share"] == pytest.approx(float(holds.float().mean()), abs=1e-5)
+
+
+def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
+    """An agent that hides what is bright hides the same patches whichever way an image is flipped."""
+    told = []
+    for flips in (False, True):
+        settings = tiny(tmp_path / str(flips), agent="intensity", hard_share="1", flips=flips, report=True, epochs=1)
+        pretrain(settings)
+        told.append(read(settings.out)[0])
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"patch_size": "5"}, "does not divide"),
+        ({"crop": "12x12", "recipe": "amlp"}, "remembers"),
+        ({"flips": True, "recipe": "amlp"}, "--no-flips"),
+        ({"crop": "32x32"}, "does not fit"),
+        ({"crop": "8x8", "report": True}, "random crops"),
+        ({"student": "unett"}, "did you mean 'unet'"),
+        ({"student_settings": "wdths=4,8"}, "wdths"),
+        ({"student_settings": "widths=4,8,16,32,64,128"}, "multiples of 32"),
+        ({"agent": "varianc"}, "did you mean variance"),
+        ({"agent": "a3c"}, "trained first"),
+        ({"loss": "hiden-mean"}, "did you mean"),
+        ({"ratio": "2"}, "outside"),
+        ({"hard_share": "soon"}, "no schedule"),
+        ({"batch": 32}, "more than the 24 images"),
+        ({"device": "tpu"}, "not here"),
+        ({"resume": True}, "no run"),
+        ({"image_size": "16x16x"}, "not a size"),
+        ({"patch_size": "4x4x4"}, "axes"),
+    ],
+)
+def test_bad_input_is_told_in_one_line_and_nothing_is_written(tmp_path, more, told):
+    with pytest.raises(BadInput, match=told) as error:
+        pretrain(tiny(tmp_path / "run", **more))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_agent_of_another_grid_is_refused(tmp_path):
+    from maskgym.agent import Board
+    from maskgym.roster import make_agent
+
+    make_agent("a3c", board=Board(Patches((16, 16), (8, 8))), width=8).save(tmp_path / "agent")
+    with pytest.raises(BadInput, match="patches of"):
+        pretrain(tiny(tmp_path / "run", agent=f"a3c:{tmp_path / 'agent'}"))
+
+
+def test_a_loss_that_turns_nan_names_step_and_images_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
+    settings = tiny(tmp_path, save_every=2, epochs=2)
+    turn = Loop.turn
+
+    def broken(self, batch):
+        if self.step == 3:
+            batch.images[2] = float("nan")
+        return turn(self, batch)
+
+    monkeypatch.setattr(Loop, "turn", broken)
+    with pytest.raises(BadInput, match="at step 4, images") as error:
+        pretrain(settings)
+    ids = read_images(settings, "train").ids
+    which = feed_of(settings).make(3).which[2]
+    assert f"images {ids[which]}:" in str(error.value)
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 2
+    assert all(value.isfinite().all() for value in kept["student"].values())
+
+
+def test_out_of_memory_says_what_would_fit(tmp_path, monkeypatch):
+    from maskgym.game import Game
+
+    pay = Game.pay
+
+    def small(self, images, mask):
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+        return pay(self, images, mask)
+
+    monkeypatch.setattr(Game, "pay", small)
+    with pytest.raises(BadInput, match="with 8 images at once; 2 fit: use --batch 2, or --accumulate 4"):
+        pretrain(tiny(tmp_path))
+
+
+def test_a_look_leaves_no_trace_in_the_training(tmp_path):
+    weights = []
+    for every in (1, 4):
+        settings = tiny(tmp_path / str(every), "mps-ams", look_every=every)
+        pretrain(settings)
+        weights.append(torch.load(settings.out / "checkpoint.pt", weights_only=True)["student"])
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_bf16_trains(tmp_path):
+    assert pretrain(tiny(tmp_path, "selfmedhpm", precision="bf16", epochs=1)) is not None
+
+
+def test_what_is_used_for_a_picture_is_the_agents_own_mask(tmp_path):
+    loop = loop_of(tiny(tmp_path, agent="intensity", hard_share="1"))
+    run = Run(loop.settings, loop, feed_of(loop.settings), read_images(loop.settings, "val"))
+    images = run.images[:3]
+    wished = run._wished(images, 1)
+    assert wished.flatten(1).sum(1).tolist() == [12] * 3
+    scores = loop.agent.score(images)
+    assert scores[wished].min() >= scores[~wished].min()

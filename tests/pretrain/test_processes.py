@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+CHILD = """
+import sys, torch
+from maskgym.pretrain.data import Feed
+from maskgym.pretrain.devices import make_fabric
+from maskgym.pretrain.loop import Loop
+from maskgym.pretrain.run import build, read_images
+from tests.pretrain.runs import tiny
+
+torch.set_num_threads(1)
+out, *recipes = sys.argv[1:]
+fabric = make_fabric(tiny(out))
+told = {}
+for recipe in recipes:
+    settings = tiny(out, recipe)
+    train = read_images(settings, "train")
+    agent, student = build(settings, train)
+    feed = Feed(train, 8, (16, 16), settings.flips, 24, 0)
+    loop = Loop(settings, student, agent, feed.steps, 24, fabric)
+    for batch in feed.batches(0, 5):
+        loop.turn(batch)
+        if loop.step == 1:
+            gradients = [weight.grad.clone() for weight in student.parameters() if weight.requires_grad]
+    told[recipe] = {"weights": student.state_dict(), "agent": agent.state_dict(), "gradients": gradients}
+torch.save(told, f"{out}.{fabric.global_rank}")
+"""
+RECIPES = ("anatomask", "amlp", "selfmedhpm")
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def play(folder: Path, processes: int) -> list[dict]:
+    script, out = folder / "child.py", folder / f"by-{processes}"
+    script.write_text(CHILD)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command = [sys.executable, *(launcher if processes > 1 else []), str(script), str(out), *RECIPES]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    return [*play(folder, 1), *play(folder, 2)]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_two_processes_teach_what_one_teaches(played, recipe):
+    one, first, second = (told[recipe] for told in played)
+    for part in ("weights", "agent"):
+        for name, value in first[part].items():
+            assert torch.equal(value, second[part][name]), name
+    assert torch.equal(first["agent"]["turns"], one["agent"]["turns"])
+    largest = max(float(gradient.norm()) for gradient in one["gradients"])
+    for a, b in zip(one["gradients"], first["gradients"], strict=True):
+        assert torch.allclose(a, b, atol=1e-4 * largest)
+
+
+def test_the_command_runs_in_two_processes_and_resumes_in_one(tmp_path):
+    line = "pretrain --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 2 --quiet"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*line.split(), "--student-settings", "widths=4,8", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*launcher, "-m", "maskgym.cli", *words], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 6
+    again = [sys.executable, "-m", "maskgym.cli", *words, "--resume"]
+    assert subprocess.run(again, env=ENVIRONMENT, capture_output=True).returncode == 0

@@ -1,0 +1,137 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from maskgym.errors import BadInput
+from maskgym.pretrain import pretrain
+from maskgym.pretrain.loop import Loop
+from tests.pretrain.runs import tiny
+
+RECIPES = ("random", "amlp", "anatomask", "selfmedhpm", "mps-ams")
+
+
+def standing(out) -> dict:
+    return torch.load(out / "checkpoint.pt", weights_only=True)
+
+
+def assert_same(first, second):
+    if isinstance(first, torch.Tensor):
+        assert torch.equal(first, second)
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys()
+        for name in first:
+            assert_same(first[name], second[name])
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second)
+        for a, b in zip(first, second, strict=True):
+            assert_same(a, b)
+    else:
+        assert first == second
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more"),
+    [*((name, {}) for name in RECIPES), ("random", {"agent": "hpm?width=8"}), ("random", {"crop": "8"})],
+)
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkeypatch, recipe, more):
+    more = {"save_every": 4, **more}
+    if "crop" not in more:
+        more["report"] = True
+    unbroken, broken = tiny(tmp_path / "a", recipe, **more), tiny(tmp_path / "b", recipe, **more)
+    pretrain(unbroken)
+    turn = Loop.turn
+
+    def dying(self, batch):
+        if self.step == 10:
+            raise Killed
+        return turn(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "turn", dying)
+        with pytest.raises(Killed):
+            pretrain(broken)
+    assert 0 < standing(broken.out)["step"] < 10
+    pretrain(replace(broken, resume=True))
+    assert_same(standing(unbroken.out), standing(broken.out))
+    assert (unbroken.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
+
+
+def test_a_run_killed_with_sigkill_goes_on(tmp_path):
+    line = (
+        "--recipe anatomask --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 30 --quiet --save-every 5 "
+    )
+    line += "--look-every 0 --student stunet-s --student-settings widths=4,8"
+
+    def start(out, *more):
+        command = [sys.executable, "-m", "maskgym.cli", "pretrain", *line.split(), "--out", str(out), *more]
+        return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+    whole, broken = tmp_path / "a", tmp_path / "b"
+    child = start(broken)
+    while not (broken / "checkpoint.pt").exists():
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    assert standing(broken)["step"] < 90
+    assert not (broken / "model.safetensors").exists()
+    assert start(broken, "--resume").wait() == 0
+    assert start(whole).wait() == 0
+    assert_same(standing(whole), standing(broken))
+
+
+def test_ctrl_c_saves_all_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    from maskgym.commands.pretrain import Pretrain
+
+    settings = tiny(tmp_path / "run")
+    turn = Loop.turn
+
+    def interrupted(self, batch):
+        if self.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
+        return turn(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "turn", interrupted)
+        assert Pretrain(**vars(settings))() == 130
+    assert "--resume" in capsys.readouterr().out
+    assert standing(settings.out)["step"] == 7
+    assert Pretrain(**{**vars(settings), "resume": True})() == 0
+    pretrain(tiny(tmp_path / "whole"))
+    assert_same(standing(tmp_path / "whole"), standing(settings.out))
+
+
+def test_a_finished_run_is_finished(tmp_path):
+    settings = tiny(tmp_path, epochs=1)
+    pretrain(settings)
+    before = standing(tmp_path)
+    assert pretrain(replace(settings, resume=True)) is not None
+    assert_same(before, standing(tmp_path))
+
+
+def test_other_settings_are_named_and_those_that_change_nothing_are_not_asked(tmp_path):
+    settings = tiny(tmp_path, epochs=1)
+    pretrain(settings)
+    with pytest.raises(BadInput, match="lr was 0.001, is 0.5"):
+        pretrain(replace(settings, lr=0.5, resume=True))
+    with pytest.raises(BadInput, match="--resume"):
+        pretrain(settings)
+    pretrain(replace(settings, resume=True, workers=0, save_every=3, look_every=1))
+
+
+def test_a_damaged_checkpoint_is_told(tmp_path):
+    settings = tiny(tmp_path, epochs=1)
+    pretrain(settings)
+    (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="damaged"):
+        pretrain(replace(settings, resume=True))
