@@ -177,11 +177,9 @@ class Agent(nn.Module):
         return self._keys(batch, self.patches.count if count is None else count, spent=False)
 
     def _keys(self, batch: int, count: int, spent: bool) -> Tensor:
-        start = (2 * self.seed + spent) << 32
-        wrapped = (start + 2**63) % 2**64 - 2**63  # any seed fits
+        wrapped = (((2 * self.seed + spent) << 32) + 2**63) % 2**64 - 2**63  # any seed fits
         place, shards = self.shard
-        first = place * batch + self.turns[int(spent)] + wrapped
-        turns = torch.arange(batch, device=self.turns.device) + first
+        turns = torch.arange(batch, device=self.turns.device) + self.turns[int(spent)] + place * batch + wrapped
         self.turns[int(spent)] += batch * shards
         return chance.keys(turns, count)
 

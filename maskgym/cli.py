@@ -88,8 +88,8 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
     module, attribute = where.split(":")
     command = getattr(importlib.import_module(module), attribute)
     starting_from = getattr(command, "starting_from", None)  # some defaults follow from what else was typed
-    default = tyro.MISSING if starting_from is None else starting_from(arguments)
-    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}", default=default))
+    more = {} if starting_from is None else {"default": starting_from(arguments)}
+    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}", **more))
 
 
 def overview(commands: dict[str, tuple[str, str]]) -> None:

@@ -1,0 +1,86 @@
+"""`maskgym reconstruct`: draw what a pre-trained network makes of hidden patches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+
+from maskgym.agent import Board
+from maskgym.errors import BadInput
+from maskgym.game import Game
+from maskgym.masking.select import budget
+from maskgym.pretrain.looks import draw, held_out, random_masks
+from maskgym.pretrain.recipes import make_settings
+from maskgym.pretrain.run import read_images
+from maskgym.pretrain.settings import PretrainSettings
+from maskgym.reconstructors import store
+from maskgym.roster import make_agent
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Draw image, what is left of it, the reconstruction in its place, and the error: a row an image."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The folder of a pre-training run."""
+    out: Path = Path("reconstructions.png")
+    """The picture."""
+    agent: str = "random"
+    """Who hides: an agent's name, or NAME:FOLDER."""
+    ratio: float = 0.75
+    """Share of the patches that is hidden."""
+    split: str = "test"
+    """Which images: train, val or test."""
+    data: str = ""
+    """Another data set than the run's."""
+    count: int = 6
+    """How many images, spread over the split."""
+
+    def __call__(self) -> None:
+        """Load, hide, rebuild, draw."""
+        from PIL import Image
+
+        settings = self._settings()
+        patches, split = settings.patches, read_images(settings, self.split)
+        student, about = store.load(str(self.run), split.images.shape[1], patches.dims)
+        if self.count < 1:
+            raise BadInput(f"count {self.count} must be at least 1")
+        which = np.unique(np.linspace(0, len(split) - 1, min(self.count, len(split))).astype(int))
+        starts = [(a - b) // 2 for a, b in zip(split.size, patches.size, strict=True)]
+        middle = tuple(slice(at, at + side) for at, side in zip(starts, patches.size, strict=True))
+        images = torch.from_numpy(np.array(split.images[which])[:, :, *middle])
+        game = Game(student.eval(), patches, self.ratio, target=about["target"])
+        mask = random_masks(len(images), patches, self.ratio)
+        if self.agent != "random":
+            agent = make_agent(self.agent, board=Board(patches, images.shape[1], self.ratio))
+            agent.attach(student, student)
+            mask = agent.spend(agent.score(images), budget(self.ratio, patches.count)).view_as(mask)
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw(game, images, mask)).save(self.out)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"cannot write {self.out} ({error}): name a .png file elsewhere") from None
+        errors = held_out(game, images, mask)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in errors.items())
+        print(f"{self.out}: image, visible, reconstruction, error; {told}")
+
+    def _settings(self) -> PretrainSettings:
+        """Read what the run was made from."""
+        file = self.run / "settings.json"
+        if not file.is_file():
+            raise BadInput(f"{self.run} holds no pre-training run: it has no settings.json")
+        try:
+            told = json.loads(file.read_text())
+        except ValueError as error:
+            raise BadInput(f"{file} is damaged ({error})") from None
+        if "recipe" not in told:
+            raise BadInput(f"{self.run} holds a run of another kind: give the folder of `maskgym pretrain`")
+        known = {field.name for field in fields(PretrainSettings)}
+        own = {name: value for name, value in told.items() if name in known - {"out", "recipe", "settings"}}
+        return make_settings(self.run, told["recipe"], **(own | ({"data": self.data} if self.data else {})))
