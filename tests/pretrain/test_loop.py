@@ -101,13 +101,13 @@ def test_parts_of_a_batch_teach_what_the_whole_teaches(tmp_path, target):
 
 
 def test_kept_scores_are_asked_for_every_few_epochs_and_follow_the_flips(tmp_path):
-    settings = tiny(tmp_path, agent="intensity", score_every=3, epochs=6, hard_share="1")
+    settings = tiny(tmp_path, agent="intensity", score_every=3, epochs=6, hard_share="1", ratio="0.25")
     loop, asked = loop_of(settings), []
     ask = loop.agent.sample
     loop.agent.sample = lambda images, index=None: asked.append(loop.epoch) or ask(images, index)
     for batch in feed_of(settings).batches(0, 18):
         told = loop.turn(batch)
-        fresh = loop.agent.spend(loop.agent.score(batch.images), 12).view_as(told.mask)
+        fresh = loop.agent.spend(loop.agent.score(batch.images), 4).view_as(told.mask)
         assert torch.equal(told.mask, fresh)  # what this agent thinks of an image never changes
     assert asked == [1, 1, 1, 4, 4, 4]
 
@@ -146,7 +146,8 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
     """An agent that hides what is bright hides the same patches whichever way an image is flipped."""
     told = []
     for flips in (False, True):
-        settings = tiny(tmp_path / str(flips), agent="intensity", hard_share="1", flips=flips, report=True, epochs=1)
+        few = {"agent": "gradient", "hard_share": "1", "ratio": "0.25", "epochs": 1, "patch_size": "2"}
+        settings = tiny(tmp_path / str(flips), flips=flips, report=True, **few)
         pretrain(settings)
         told.append(read(settings.out)[0])
     assert told[0] == told[1]
