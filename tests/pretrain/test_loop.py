@@ -146,7 +146,7 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
     """An agent that hides what is bright hides the same patches whichever way an image is flipped."""
     told = []
     for flips in (False, True):
-        few = {"agent": "gradient", "hard_share": "1", "ratio": "0.25", "epochs": 1, "patch_size": "2"}
+        few = {"agent": "variance", "hard_share": "1", "ratio": "0.25", "epochs": 1, "patch_size": "2"}
         settings = tiny(tmp_path / str(flips), flips=flips, report=True, **few)
         pretrain(settings)
         told.append(read(settings.out)[0])
