@@ -210,6 +210,8 @@ class Run:
         shown = images[:: max(1, len(images) // _SHOWN)][:_SHOWN]
         with loop.fabric.autocast():
             errors = held_out(game, images, mask)
+            own = held_out(game, images, self._wished(images, epoch))
+            errors |= {f"{name}, own masks": value for name, value in own.items()}
             watch.looked(loop.step, epoch, errors, draw(game, shown, self._wished(shown, epoch)))
 
     def _wished(self, images: Tensor, epoch: int) -> Tensor:

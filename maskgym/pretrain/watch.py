@@ -10,7 +10,7 @@ import numpy as np
 from maskgym.training.folder import Metrics
 
 _COLUMNS = ("step", "epoch", "seconds", "loss", "hidden loss", "learning rate", "ratio", "hard share")
-_MORE = ("images per second", "held-out loss", "patch mean")
+_MORE = ("images per second", "held-out loss", "patch mean", "held-out loss, own masks", "patch mean, own masks")
 
 
 class Watch:
