@@ -25,7 +25,7 @@ class Speed:
     out: Path | None = None
     """A JSON file to write the table to."""
     only: str = ""
-    """One part: step, vectors, selection, start or workers; empty = all."""
+    """One part: step, vectors, selection, kmeans, start, workers, pretrain or visible; empty = all."""
 
     def __call__(self) -> None:
         """Measure and print."""
@@ -58,7 +58,7 @@ class Speed:
 
     def parts(self) -> dict[str, Iterator[Row]]:
         """Name what is measured; nothing runs before it is asked for."""
-        from maskgym.bench import speed, speed_kmeans, speed_workers
+        from maskgym.bench import speed, speed_kmeans, speed_pretrain, speed_workers
         from maskgym.commands.train import Games
         from maskgym.envs.registry import IDS
 
@@ -71,6 +71,8 @@ class Speed:
             "kmeans": _kmeans(speed_kmeans.rows),
             "start": speed.start(repeats=5),
             "workers": speed_workers.workers(small, "a3c"),
+            "pretrain": speed_pretrain.agents(self.device, self.repeats),
+            "visible": speed_pretrain.visible_only(self.device, self.repeats),
         }
 
 
