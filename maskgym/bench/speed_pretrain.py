@@ -17,7 +17,7 @@ from maskgym.pretrain.run import build, read_images
 from maskgym.reconstructors.students import make_student
 
 _TURNS = 4  # steps of a run, each of another epoch, so that what is done once in four epochs counts for a quarter
-_UNET = {"student": "unet", "student_settings": "widths=32,64,128,256"}
+_UNET = {"student": "unet", "student_settings": ""}  # the papers' four levels
 _STUNET = {"student": "stunet-s", "student_settings": "", "target": "normalised"}
 _VIT = "width=192&depth=12&heads=6&decoder_width=96"
 _HPM: dict[str, Any] = {"student": "vit-mae", "image_size": "192x192", "student_settings": f"{_VIT}&predictor_depth=1"}

@@ -21,7 +21,7 @@ def make_fabric(settings: PretrainSettings) -> Any:
         raise BadInput(f"device {settings.device!r} is not here: choose cpu" + (" or cuda" if kind != "cuda" else ""))
     precision: Any = {"32": "32-true", "bf16": "bf16-mixed"}[settings.precision]
     if os.environ.get("LT_CLI_USED"):
-        fabric = Fabric()  # `fabric run` has said it all, precision too
+        fabric = Fabric()  # `fabric run` has said it all, precision too, and launched the processes
     elif "TORCHELASTIC_RUN_ID" in os.environ:
         local, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
         fabric = Fabric(accelerator=kind, devices=local, num_nodes=nodes, strategy="ddp", precision=precision)
@@ -29,13 +29,19 @@ def make_fabric(settings: PretrainSettings) -> Any:
         fabric = Fabric(accelerator=kind, devices=settings.processes, strategy="ddp", precision=precision)
     else:
         fabric = Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
-    fabric.launch()
+    if not os.environ.get("LT_CLI_USED"):
+        fabric.launch()
     if settings.batch % (fabric.world_size * settings.accumulate):
         raise BadInput(
             f"batch {settings.batch} does not fall into {settings.accumulate} parts for {fabric.world_size} processes: "
             "choose a multiple"
         )
     return fabric
+
+
+def first_process() -> bool:
+    """Say whether this process is the one that speaks, also before and after there is a fabric."""
+    return int(os.environ.get("RANK") or os.environ.get("LOCAL_RANK") or 0) == 0
 
 
 def out_of_memory(error: BaseException) -> bool:

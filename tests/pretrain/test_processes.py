@@ -64,12 +64,24 @@ def test_two_processes_teach_what_one_teaches(played, recipe):
         assert torch.allclose(a, b, atol=1e-4 * largest)
 
 
-def test_the_command_runs_in_two_processes_and_resumes_in_one(tmp_path):
+LAUNCHERS = {  # torchrun starts those above
+    "fabric run": ["lightning_fabric.cli", "--accelerator", "cpu", "--devices", "2", "--strategy", "ddp", "SCRIPT"],
+    "ourselves": ["maskgym.cli"],
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_the_command_runs_in_two_processes_and_resumes_in_one(tmp_path, launcher):
+    script, out = tmp_path / "script.py", tmp_path / "run"
+    script.write_text("from maskgym.cli import main\nmain()\n")
     line = "pretrain --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 2 --quiet"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    words = [*line.split(), "--student-settings", "widths=4,8", "--out", str(tmp_path / "run")]
-    done = subprocess.run([*launcher, "-m", "maskgym.cli", *words], env=ENVIRONMENT, capture_output=True, text=True)
+    words = [*line.split(), "--student-settings", "widths=4,8", "--out", str(out)]
+    start = [str(script) if word == "SCRIPT" else word for word in LAUNCHERS[launcher]]
+    start = [sys.executable, "-m", *start, *words, *(["--processes", "2"] if launcher == "ourselves" else [])]
+    done = subprocess.run(start, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 6
+    assert "MEMBER: 2/2" in done.stderr + done.stdout
+    assert done.stdout.count("pre-trained:") == 1
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 6
     again = [sys.executable, "-m", "maskgym.cli", *words, "--resume"]
-    assert subprocess.run(again, env=ENVIRONMENT, capture_output=True).returncode == 0
+    assert launcher != "ourselves" or subprocess.run(again, env=ENVIRONMENT, capture_output=True).returncode == 0
