@@ -46,6 +46,11 @@ def locate(name: str) -> Path:
     raise BadInput(f"unknown reconstructor {name!r}: give a .safetensors file or a bundled name; {hint}")
 
 
+def class_of(kind: str) -> str:
+    """Name the class that weights saved as `kind` are of."""
+    return _CLASSES.get(kind, "").rpartition(":")[2]
+
+
 def save(network: nn.Module, path: Path, about: dict[str, Any], half: bool = False) -> None:
     """Write the network whole or not at all; `about` says where it came from (data set, loss, settings)."""
     from safetensors.torch import save_file
@@ -97,6 +102,17 @@ def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]
                 "train one for them with `maskgym reconstructor train`"
             )
     return network, header["about"]
+
+
+def header(path: Path) -> dict[str, Any]:
+    """Read what is told of a network in its file: kind, settings, about."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(json.loads((file.metadata() or {})["maskgym"]))
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        raise BadInput(f"{path} is no reconstructor of ours or is damaged: train or copy it again") from error
 
 
 def fingerprint(network: nn.Module) -> str:

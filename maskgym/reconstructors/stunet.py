@@ -72,18 +72,16 @@ class Encoder(nn.Module):
         super().__init__()
         inside = (channels, *widths[:-1])
         self.stages = nn.ModuleList(
-            nn.ModuleList(
-                [Block(a, b, dims, 1 if stage == 0 else 2)] + [Block(b, b, dims) for _ in range(depth - 1)]
-            )
+            nn.ModuleList([Block(a, b, dims, 1 if stage == 0 else 2)] + [Block(b, b, dims) for _ in range(depth - 1)])
             for stage, (a, b) in enumerate(zip(inside, widths, strict=True))
         )
 
     def forward(self, images: Tensor, visible: list[Tensor] | None = None) -> list[Tensor]:
         """Give the features of every stage; visible: of every stage, or none for the dense network."""
-        x, features = _shown(images, visible and visible[0]), []
+        x, features = _shown(images, None if visible is None else visible[0]), []
         for stage, blocks in enumerate(self.stages):
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, visible and visible[stage])
+                x = block(x, None if visible is None else visible[stage])
             features.append(x)
         return features
 

@@ -109,8 +109,8 @@ class ViTMae(nn.Module):
         visible = _visible(images, mask, self.patches)
         pieces = _take(self.patches.split(images), visible)
         embedding = self.vit.patch_embedding
-        kernel: Any = embedding.patch_embeddings.weight
-        tokens = nn.functional.linear(pieces, kernel.flatten(1), embedding.patch_embeddings.bias)
+        kernel: Any = embedding.patch_embeddings  # a convolution whose stride is its size: a linear layer on patches
+        tokens = nn.functional.linear(pieces, kernel.weight.flatten(1), kernel.bias)
         tokens = tokens + embedding.position_embeddings[0][visible]
         for block in self.vit.blocks:
             tokens = block(tokens)
