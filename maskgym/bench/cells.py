@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from maskgym.bench.study import Cell
 
 _RUNS = ("pretrain", "finetune")  # commands that go on with --resume
+_PACKAGES = ("maskgym", "torch", "monai", "numpy")
 _MASKGYM = (sys.executable, "-m", "maskgym.cli")
 
 
 def record(out: Path, cell: Cell) -> Path:
     """Where the JSON of a cell lies."""
     return out / "cells" / (cell.name.replace("/", "--") + ".json")
+
+
+def versions() -> dict[str, str]:
+    """What results may depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def state(out: Path, cell: Cell) -> dict[str, Any]:
@@ -38,11 +47,12 @@ def run_cell(out: Path, cell: Cell, command: tuple[str, ...] = _MASKGYM) -> dict
     if cell.kind in _RUNS and (cell.leaves.parent / "settings.json").exists():
         words.append("--resume")
     cell.leaves.parent.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    began, started = time.perf_counter(), datetime.now(UTC).isoformat(timespec="seconds")
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
     good = done.returncode == 0 and cell.leaves.exists()
     said = done.stderr.strip().splitlines()[-5:] or [f"exit code {done.returncode}, and no {cell.leaves.name}"]
     told = {"cell": cell.name, "kind": cell.kind, "words": cell.words, "seconds": time.perf_counter() - began}
+    told |= {"started": started, "versions": versions()}
     told |= {"state": "finished"} if good else {"state": "failed", "error": said}
     _write(record(out, cell), told)
     return told

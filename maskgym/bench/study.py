@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,7 @@ from typing import Any
 
 from maskgym.errors import BadInput
 
+KEPT = "study.toml"  # the study's copy in its own folder
 _OWN = ("out", "data", "seed", "split_file", "weights", "label_share", "recipe", "resume", "quiet")  # set by the study
 _AXES: dict[str, type] = {"data": str, "seeds": int, "shares": float}
 
@@ -96,6 +98,24 @@ def read_study(file: Path) -> Study:
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"two methods are called {min(twice)!r}: give each its own name")
     return Study(methods=read, **axes, **_settings(told))
+
+
+def keep(file: Path, out: Path) -> list[Cell]:
+    """Put a copy of the study into its folder; a folder that holds another study is refused.
+
+    A study may grow between two starts (more seeds, shares, methods, data sets): what was there must stand unchanged.
+    """
+    cells, kept = read_study(file).cells(out), out / KEPT
+    if kept.exists():
+        now = {cell.name: cell.words for cell in cells}
+        for cell in read_study(kept).cells(out):
+            if now.get(cell.name) != cell.words:
+                raise BadInput(f"{out} holds another study, in which {cell.name} differs: choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    draft = out / f".{KEPT}"
+    draft.write_bytes(file.read_bytes())
+    os.replace(draft, kept)
+    return cells
 
 
 def _method(told: dict[str, Any]) -> Method:

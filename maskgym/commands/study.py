@@ -27,17 +27,18 @@ class Study:
     def __call__(self) -> None:
         """Read, plan, run."""
         from maskgym.bench.cells import run_all, state
-        from maskgym.bench.study import read_study
+        from maskgym.bench.study import keep, read_study
 
         if self.workers < 1:
             raise BadInput(f"workers {self.workers} must be at least 1")
         out = self.out or Path("study") / self.study.stem
-        cells = read_study(self.study).cells(out)
         if self.dry_run:
+            cells = read_study(self.study).cells(out)
             for cell in cells:
                 print(f"{state(out, cell)['state']:<9} {cell.name}: maskgym {' '.join(cell.words)}")
             print(f"{len(cells)} cells")
             return
+        cells = keep(self.study, out)
         wrong = run_all(out, cells, self.workers)
         if wrong:
             print("\n".join(f"{name}: {why}" for name, why in wrong.items()))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maskgym.bench.cells import record, run_all, state
-from maskgym.bench.study import read_study
+from maskgym.bench.study import keep, read_study
 from maskgym.errors import BadInput
 
 QUICK = Path(__file__).parents[2] / "examples" / "studies" / "quick.toml"
@@ -56,6 +56,26 @@ def test_a_cell_that_left_a_run_is_resumed_and_changed_words_run_again(tmp_path,
     told = json.loads(record(tmp_path / "out", cells[0]).read_text())
     record(tmp_path / "out", cells[0]).write_text(json.dumps(told | {"words": ["other"]}))
     assert state(tmp_path / "out", cells[0])["state"] == "waiting"
+
+
+def test_a_folder_keeps_its_study_which_may_grow_but_not_change(tmp_path):
+    study, out = tmp_path / "s.toml", tmp_path / "out"
+    study.write_text(QUICK.read_text())
+    keep(study, out)
+    study.write_text(QUICK.read_text().replace("[0, 1]", "[0, 1, 2]"))
+    keep(study, out)
+    assert (out / "study.toml").read_bytes() == study.read_bytes()
+    study.write_text(study.read_text().replace("epochs = 2", "epochs = 3"))
+    with pytest.raises(BadInput, match="data0/random/seed0/pretrain differs"):
+        keep(study, out)
+
+
+def test_a_record_tells_when_and_with_what(tmp_path, command):
+    cells = read_study(QUICK).cells(tmp_path / "out")
+    run_all(tmp_path / "out", cells[:1], 1, command)
+    told = json.loads(record(tmp_path / "out", cells[0]).read_text())
+    assert set(told["versions"]) == {"python", "maskgym", "torch", "monai", "numpy"}
+    assert told["started"].endswith("+00:00")
 
 
 @pytest.mark.parametrize(
