@@ -55,11 +55,11 @@ def test_bad_input_is_one_line_and_leaves_with_two(words, said, tmp_path, monkey
     assert error.count("\n") == 1
 
 
-def test_demo_plays_prints_and_draws(tmp_path):
+def test_demo_trains_plays_prints_and_draws(tmp_path):
     command = [sys.executable, "-m", "maskgym.cli", "demo", "--out", str(tmp_path / "demo"), "--seeds", "1"]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = subprocess.run([*command, "--steps", "256"], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert all(agent in run.stdout for agent in ("random", "variance", "loss-map"))
+    assert all(agent in run.stdout for agent in ("random", "variance", "loss-map", "a3c"))
     with Image.open(tmp_path / "demo" / "gallery.png") as picture:
         assert min(picture.size) > 200
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from maskgym.commands.gallery import Gallery
 from maskgym.commands.score import Score
+from maskgym.commands.train import Train
 
 _ENV = "MaskMIMSmall-v0"
 _AGENTS = ("random", "variance", "loss-map")
@@ -14,19 +16,29 @@ _AGENTS = ("random", "variance", "loss-map")
 
 @dataclass(frozen=True)
 class Demo:
-    """Let a few agents play the small task, print a table, write a picture."""
+    """Train A3C for a minute or two, let it play the small task beside others, print a table, write a picture."""
 
     out: Path = Path("maskgym-demo")
-    """Folder for the table and the picture; a demo that was stopped goes on from there."""
+    """Folder for the table, the picture and the trained agent; a demo that was stopped goes on from there."""
+    steps: str = "120_000"
+    """Masks that A3C is paid for while it learns."""
     seeds: int = 3
-    """Runs of each agent."""
+    """Runs of each of the other agents."""
 
-    def __call__(self) -> None:
-        """Score, draw, say what was seen."""
+    def __call__(self) -> int:
+        """Train, score, draw, say what was seen."""
         print(
             f"{_ENV}: 64 patches, 48 are hidden, and the reward is what a frozen network gets wrong.\n"
             "0 points = masks at random, 100 = par, the worst masks that a long search has found.\n"
         )
-        Score(agents=_AGENTS, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out)()
-        Gallery(agents=_AGENTS, env=_ENV, out=self.out / "gallery.png")()
+        folder = self.out / "a3c"
+        workers = min(2, os.cpu_count() or 1)
+        resume = (folder / "settings.json").exists()
+        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every="0", resume=resume)
+        if stopped := trained():
+            return stopped
+        agents = (*_AGENTS, f"a3c:{folder}")
+        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out)()
+        Gallery(agents=agents, env=_ENV, out=self.out / "gallery.png")()
         print("\nnext: `maskgym agents` lists who else can play, `maskgym --help` what else can be done")
+        return 0
