@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from maskgym.bench.cells import record, run_all, state
+from maskgym.bench.cells import record, state
+from maskgym.bench.engines import Local, run_all
 from maskgym.bench.study import keep, read_study
 from maskgym.errors import BadInput
 
@@ -39,11 +40,11 @@ def test_a_network_is_pre_trained_once_for_all_label_shares(tmp_path):
 def test_failing_cells_are_told_and_only_they_run_again(tmp_path, command):
     out, cells = tmp_path / "out", read_study(QUICK).cells(tmp_path / "out")
     (tmp_path / "break").touch()
-    wrong = run_all(out, cells, 2, command)
+    wrong = run_all(out, cells, Local(out, 2, command))
     assert sorted(why.split(",")[0] for why in wrong.values()) == ["it broke"] * 2 + ["skipped"] * 4
     (tmp_path / "break").unlink()
     (tmp_path / "log").unlink()
-    assert run_all(out, cells, 2, command) == {}
+    assert run_all(out, cells, Local(out, 2, command)) == {}
     assert len((tmp_path / "log").read_text().splitlines()) == 6
 
 
@@ -51,7 +52,7 @@ def test_a_cell_that_left_a_run_is_resumed_and_changed_words_run_again(tmp_path,
     cells = read_study(QUICK).cells(tmp_path / "out")
     cells[0].leaves.parent.mkdir(parents=True)
     (cells[0].leaves.parent / "settings.json").write_text("{}")
-    run_all(tmp_path / "out", cells[:1], 1, command)
+    run_all(tmp_path / "out", cells[:1], Local(tmp_path / "out", 1, command))
     assert (tmp_path / "log").read_text().endswith("--resume\n")
     told = json.loads(record(tmp_path / "out", cells[0]).read_text())
     record(tmp_path / "out", cells[0]).write_text(json.dumps(told | {"words": ["other"]}))
@@ -72,7 +73,7 @@ def test_a_folder_keeps_its_study_which_may_grow_but_not_change(tmp_path):
 
 def test_a_record_tells_when_and_with_what(tmp_path, command):
     cells = read_study(QUICK).cells(tmp_path / "out")
-    run_all(tmp_path / "out", cells[:1], 1, command)
+    run_all(tmp_path / "out", cells[:1], Local(tmp_path / "out", 1, command))
     told = json.loads(record(tmp_path / "out", cells[0]).read_text())
     assert set(told["versions"]) == {"python", "maskgym", "torch", "monai", "numpy"}
     assert told["started"].endswith("+00:00")

@@ -1,0 +1,102 @@
+"""Run the cells of a study as tasks of a Ray cluster, on a folder that all its machines share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from maskgym.bench.cells import MASKGYM, run_cell
+from maskgym.bench.plan import Cell
+from maskgym.errors import BadInput
+
+_CONNECT, _ANSWER = 4.0, 12.0  # seconds that an address is given
+
+
+class OnRay:
+    """Runs each cell as a task that asks for one CPU, and for a GPU where its command does.
+
+    Args:
+        out: folder of the study.
+        address: of a running cluster, as 10.0.0.1:6379, ray://10.0.0.1:10001 or auto; empty = $RAY_ADDRESS, else a
+            cluster of this machine alone that ends with the study.
+        workers: CPUs of that cluster of this machine.
+        command: what the words of a cell are given to; empty = maskgym.
+    """
+
+    def __init__(self, out: Path, address: str = "", workers: int = 1, command: tuple[str, ...] = ()):
+        try:
+            import ray
+        except ImportError:
+            raise BadInput("--engine ray needs Ray: pip install maskgym[ray], or leave --engine away") from None
+        self.ray, self.out, self.command = ray, out.absolute(), command
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        address = address or os.environ.get("RAY_ADDRESS", "")
+        if address:
+            _ask(address)
+        own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        self.task = ray.remote(_there)
+        self.refs: list[Any] = []
+
+    def submit(self, cell: Cell) -> Future[dict[str, Any]]:
+        """Let the cluster run a cell where there is room; a cell whose machine is lost is given to another."""
+        gpus = int(
+            any(a == "--device" and b.startswith("cuda") for a, b in zip(cell.words, cell.words[1:], strict=False))
+        )
+        task = self.task.options(num_cpus=1, num_gpus=gpus, max_retries=3, name=cell.name)
+        self.refs.append(task.remote(self.out, cell, self.command, os.getcwd()))
+        future: Future[dict[str, Any]] = self.refs[-1].future()
+        return future
+
+    def stop(self) -> None:
+        """End what runs, wait until it has ended, and leave the cluster."""
+        _, left = self.ray.wait(self.refs, num_returns=len(self.refs), timeout=0) if self.refs else ([], [])
+        for ref in left:
+            self.ray.cancel(ref)
+        if left:
+            self.ray.wait(left, num_returns=len(left), timeout=40)
+        self.ray.shutdown()
+
+
+def _there(out: Path, cell: Cell, command: tuple[str, ...], folder: str) -> dict[str, Any]:
+    """Run a cell on whatever machine this is."""
+    if not out.is_dir() or not Path(folder).is_dir():
+        raise BadInput(f"{socket.gethostname()} does not see {out} or {folder}: all machines must share them")
+    os.chdir(folder)  # paths of data may be relative
+    return run_cell(out, cell, command or MASKGYM)
+
+
+def _ask(address: str) -> None:
+    """Refuse an address that does not answer, in seconds: Ray alone would try for a minute, and then abort."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto":
+        try:
+            socket.create_connection((host, int(port)), _CONNECT).close()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BadInput(f"no Ray cluster answers at {address!r} ({reason}): {_HINT}") from None
+    code = f"import ray; ray.init(address={address!r}, log_to_driver=False); print('fine')"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_ANSWER, check=False
+        )
+        said, good = done.stderr, "fine" in done.stdout
+    except subprocess.TimeoutExpired as error:
+        said, good = (error.stderr or b"").decode(errors="replace"), False  # bytes, whatever text says
+    if good:
+        return
+    if "AuthToken" in said or "AuthenticationError" in said:
+        raise BadInput(f"the Ray cluster at {address!r} asks for a token: set RAY_AUTH_MODE=token and bring its token")
+    lines = [line for line in said.strip().splitlines() if "Error" in line]
+    reason = lines[-1][:200] if lines else f"no answer within {_ANSWER:.0f} s"
+    raise BadInput(f"no Ray cluster answers at {address!r} ({reason}): {_HINT}")
+
+
+_HINT = "start one by `ray start --head`, or leave --address away"
