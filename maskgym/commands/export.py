@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -22,40 +21,43 @@ class Export:
     """Which network the weights are for."""
     out: Path
     """The .safetensors file to write."""
+    image_size: str = ""
+    """Of the images the network is for, if not the student's: UNETR's learned positions are resampled to it."""
     decoder: bool = False
     """Hand the decoder over, too (U-Nets); the papers hand over the encoder."""
 
     def __call__(self) -> None:
         """Translate, write, print."""
-        from rich.console import Console
-        from rich.table import Table
-        from safetensors.torch import save_file
-
+        from maskgym.pretrain.settings import read_size
         from maskgym.reconstructors import handover, store
+        from maskgym.reconstructors.segmenters import make_segmenter
 
         kind = self.to.removeprefix("monai-")
         settings = handover.settings_of(self.folder, kind)
         if not settings:
             raise BadInput(f"{self.folder} holds no student of ours: export the folder of a `maskgym pretrain` run")
         header = store.header(store.locate(str(self.folder)))
-        about, channels = header["about"], header["settings"]["channels"]
-        student, _ = store.load(str(self.folder), channels, header["settings"]["dims"])
-        size = tuple(about.get("image_size") or header["settings"].get("size") or (64,) * header["settings"]["dims"])
-        segmenter = handover.make_segmenter(kind, channels, 2, size, settings)
-        weights, coverage = handover.translate(student, kind, segmenter, self.decoder)
-        draft = self.out.with_name(f".{self.out.name}.{os.getpid()}")
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            save_file(weights, draft, metadata={"network": self.to, "settings": str(settings)})
-            os.replace(draft, self.out)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            raise BadInput(f"cannot write {self.out}: {error.strerror or error}; choose another --out") from error
-        table = Table("key of the network", "came from", "shape", title=f"{self.folder} -> {self.to}")
+        channels, dims = header["settings"]["channels"], header["settings"]["dims"]
+        told = header["settings"].get("size") or header["about"].get("image_size") or (64,) * dims
+        told = self.image_size or (told if isinstance(told, str) else "x".join(map(str, told)))
+        size = read_size(told, "image_size", dims)
+        segmenter = make_segmenter(kind, channels, 2, size, settings)
+        weights, coverage = handover.export(self.folder, kind, segmenter, self.out, self.decoder)
+        self._tell(coverage, {key: tuple(value.shape) for key, value in weights.items()})
+        built = {"channels": channels, "size": size, **settings}
+        print(f"{coverage}\nfor a network of {', '.join(f'{key} {value}' for key, value in built.items())}: {self.out}")
+
+    def _tell(self, coverage: Any, shapes: dict[str, tuple[int, ...]]) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=f"{self.folder} -> {self.to}")
+        for column in ("key of the network", "came from"):
+            table.add_column(column, overflow="fold")
+        table.add_column("shape", no_wrap=True)
         for key, source in coverage.filled.items():
-            table.add_row(key, source, "x".join(map(str, weights[key].shape)))
+            table.add_row(key, source, "x".join(map(str, shapes[key])))
         console = Console()
         console.print(table)
         for name, keys in (("keeps its random start", coverage.left), ("not handed over", coverage.unused)):
-            console.print(f"{name} ({len(keys)}): {', '.join(keys)}", markup=False, highlight=False)
-        console.print(f"{coverage}\nbuilt with {settings}; wrote {self.out}", markup=False, highlight=False)
+            console.print(f"{name} ({len(keys)}): {', '.join(keys) or 'nothing'}", markup=False, highlight=False)

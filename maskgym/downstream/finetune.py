@@ -237,7 +237,7 @@ def _check_runs(network: nn.Module, data: Labelled, crop: tuple[int, ...]) -> No
     try:
         with torch.no_grad():
             network.eval()(torch.zeros(1, len(data.train.channels), *crop))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:80]
         raise BadInput(
             f"images of {crop} do not suit this network ({reason}): choose another size or --window"

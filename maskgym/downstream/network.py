@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from maskgym.errors import BadInput
-from maskgym.reconstructors.handover import SEGMENTERS, Coverage, load_into, make_segmenter, settings_of
+from maskgym.reconstructors.handover import Coverage, load_into, settings_of
+from maskgym.reconstructors.segmenters import SEGMENTERS, make_segmenter
 
 LEAST = 0.9  # of the encoder's weights must be filled, unless told otherwise
 
@@ -142,9 +143,9 @@ def _refuse_partial(coverage: Coverage, weights: str, kind: str) -> None:
             f"weights in {weights} fill {coverage.share:.1%} of the encoder of {kind!r}, less than {LEAST:.0%}: give "
             "--network the student's settings, or add --allow-partial"
         )
-    other = sorted(set(coverage.unused) & set(coverage.left) & set(coverage.encoder))
-    if other:
+    if coverage.misshaped:
+        where = next(iter(coverage.misshaped))
         raise BadInput(
-            f"weights in {weights} have another shape at {other[0]}: were they made for other channels or another "
+            f"weights in {weights} have another shape at {where}: were they made for other channels or another "
             "size? Pre-train on images like these, or add --allow-partial"
         )

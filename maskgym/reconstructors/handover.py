@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from difflib import get_close_matches
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,21 @@ from torch.nn import functional as F
 
 from maskgym.errors import BadInput
 from maskgym.reconstructors import store
+from maskgym.reconstructors.segmenters import SEGMENTERS, encoder_keys, kind_of
 
 Weights = dict[str, Tensor]
+_EXPORTED = "maskgym-export"  # where the file that `maskgym export` writes says what it holds
+_UNETR_PATCH, _UNETR_BLOCKS = 16, 12  # MONAI's UNETR has no others
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which weights of a segmentation network came from where."""
+    """Which weights of a segmentation network came from where; every key of both sides is in one of the fields."""
 
     filled: dict[str, str]  # key of the segmenter -> key it came from
     left: tuple[str, ...]  # keys of the segmenter that keep their random start
     unused: tuple[str, ...]  # keys of the source that went nowhere
+    misshaped: dict[str, str]  # those of `left` -> those of `unused` that go by their name and have another shape
     encoder: tuple[str, ...]  # the segmenter's encoder
     share: float  # of the encoder's weights that were filled
     notes: tuple[str, ...] = ()
@@ -34,107 +39,27 @@ class Coverage:
         told = [f"{self.share:.1%} of the encoder's weights filled ({len(self.filled)} keys)"]
         told += [f"random start: {_families(self.left)}"] if self.left else []
         told += [f"not handed over: {_families(self.unused)}"] if self.unused else []
+        told += [f"of another shape: {', '.join(self.misshaped)}"] if self.misshaped else []
         return "; ".join([*told, *self.notes])
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """A segmentation network: how it is built, which keys are its encoder, which student's weights fit."""
+class _Source:
+    """What a file of weights holds, and what is known about it."""
 
-    build: Callable[..., nn.Module]
-    encoder: re.Pattern[str]
-    source: str  # the student's class
-    prefix: tuple[str, str]  # of the student's keys -> of the segmenter's
-    settings: Callable[[dict[str, Any]], dict[str, Any]]  # the student's settings -> ours
-
-
-def _unet(channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] | None = None) -> nn.Module:
-    from maskgym.reconstructors.monai_unet import WIDTHS, unet
-
-    return unet(len(size), channels, outputs, tuple(widths or WIDTHS))
-
-
-def _basicunet(channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] | None = None) -> nn.Module:
-    from maskgym.reconstructors.monai_unet import WIDTHS, basicunet
-
-    return basicunet(len(size), channels, outputs, tuple(widths or WIDTHS))
-
-
-def _unetr(
-    channels: int,
-    outputs: int,
-    size: tuple[int, ...],
-    width: int = 192,
-    heads: int = 6,
-    mlp: int = 0,
-    features: int = 16,
-    drop_path: float = 0.0,
-) -> nn.Module:
-    from monai.networks.nets import UNETR
-
-    if any(side % 16 for side in size):
-        raise BadInput(f"UNETR cuts patches of 16: image size {size} must be a multiple of it on every axis")
-    network = UNETR(channels, outputs, size, features, width, mlp or 4 * width, heads, spatial_dims=len(size))
-    if drop_path:
-        _drop_paths(network, drop_path)
-    return network
-
-
-def _stunet(
-    channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] | None = None, depth: int = 1
-) -> nn.Module:
-    from maskgym.reconstructors.stunet import SIZES, STUNetSegmenter
-
-    return STUNetSegmenter(channels, outputs, len(size), tuple(widths or SIZES["stunet-b"][0]), depth)
-
-
-def _pick(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda settings: {name: settings[name] for name in names}
-
-
-SEGMENTERS: dict[str, _Kind] = {
-    # In MONAI's UNet "model.0" goes down, "model.1.submodule" is the rest, "model.2" comes up again.
-    "unet": _Kind(
-        _unet,
-        re.compile(r"model\.(1\.submodule\.)*(?!2\.|1\.submodule\.)"),
-        "MonaiStudent",
-        ("net.", ""),
-        _pick("widths"),
-    ),
-    "basicunet": _Kind(_basicunet, re.compile(r"(conv_0|down_\d)\."), "MonaiStudent", ("net.", ""), _pick("widths")),
-    "unetr": _Kind(_unetr, re.compile(r"vit\."), "ViTMae", ("vit.", "vit."), _pick("width", "heads", "mlp")),
-    "stunet": _Kind(_stunet, re.compile(r"encoder\."), "STUNet", ("encoder.", "encoder."), _pick("widths", "depth")),
-}
-
-
-def make_segmenter(
-    kind: str, channels: int, outputs: int, size: tuple[int, ...], settings: dict[str, Any] | None = None
-) -> nn.Module:
-    """Build a network that gives logits (B, outputs, *size); outputs counts the background.
-
-    >>> import torch
-    >>> make_segmenter("unet", 1, 2, (32, 32), {"widths": (4, 8)})(torch.zeros(1, 1, 32, 32)).shape
-    torch.Size([1, 2, 32, 32])
-    """
-    known = _kind(kind)
-    try:
-        return known.build(channels, outputs, tuple(size), **(settings or {}))
-    except TypeError as error:
-        raise BadInput(f"network {kind!r} has no such setting ({str(error).rpartition('() ')[2]})") from None
-
-
-def encoder_keys(kind: str, segmenter: nn.Module) -> tuple[str, ...]:
-    """Name the weights of a segmenter's encoder."""
-    return tuple(key for key in segmenter.state_dict() if _kind(kind).encoder.match(key))
+    weights: Weights
+    fits: tuple[str, ...] | None = None  # the networks it is for; None where nobody says
+    settings: dict[str, Any] = field(default_factory=dict)  # for `make_segmenter`
+    grid: tuple[int, ...] | None = None  # of its learned positions
+    patch: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def settings_of(path: Path, kind: str) -> dict[str, Any]:
-    """Give the settings for `make_segmenter` of a network that the student in `path` fits; {} for bare weights."""
-    header, _ = _read(path)
-    if header is None:
-        return {}
-    _fits(header, kind, path)
-    return _kind(kind).settings(header["settings"])
+    """Give the settings for `make_segmenter` of a network that the weights in `path` fit; {} where nobody says."""
+    source = _read(path)
+    _check_fits(source, kind, path)
+    return source.settings
 
 
 def load_into(segmenter: nn.Module, kind: str, path: Path, decoder: bool = False) -> Coverage:
@@ -146,68 +71,101 @@ def load_into(segmenter: nn.Module, kind: str, path: Path, decoder: bool = False
         path: a folder or a file.
         decoder: hand the decoder over, too, where the two have one in common (U-Nets).
     """
-    header, weights = _read(path)
-    if header is not None:
-        _fits(header, kind, path)
-        weights = _renamed(weights, *_kind(kind).prefix)
-    return fill(segmenter, kind, weights, decoder)
+    source = _read(path)
+    _check_fits(source, kind, path)
+    return _fill(segmenter, kind, source, decoder)
 
 
 def translate(student: nn.Module, kind: str, segmenter: nn.Module, decoder: bool = False) -> tuple[Weights, Coverage]:
-    """Give a student's weights under the segmenter's names, and what became of each."""
-    weights = _renamed(student.state_dict(), *_kind(kind).prefix)
-    coverage = fill(segmenter, kind, weights, decoder)
-    return {key: segmenter.state_dict()[key].clone() for key in coverage.filled}, coverage
+    """Give a student's weights under the segmenter's names, and what became of each; the segmenter is filled."""
+    settings: Any = student.settings
+    source = _of_student(type(student).__name__, settings, student.state_dict())
+    _check_fits(source, kind, "this student")
+    coverage = _fill(segmenter, kind, source, decoder)
+    there = segmenter.state_dict()
+    return {key: there[key].clone() for key in coverage.filled}, coverage
 
 
 def fill(segmenter: nn.Module, kind: str, weights: Weights, decoder: bool = False) -> Coverage:
-    """Copy weights that go by the segmenter's names into it; positions of another grid are resampled."""
-    target, notes = segmenter.state_dict(), []
+    """Copy weights into a segmenter: under its own names, a student's, or those of MONAI's masked autoencoder."""
+    return _fill(segmenter, kind, _Source(weights), decoder)
+
+
+def export(path: Path, kind: str, segmenter: nn.Module, out: Path, decoder: bool = False) -> tuple[Weights, Coverage]:
+    """Fill a segmenter from `path` and write what it got under its names, the file whole or not at all."""
+    from safetensors.torch import save_file
+
+    coverage = load_into(segmenter, kind, path, decoder)
+    there = segmenter.state_dict()
+    weights = {key: there[key].contiguous().clone() for key in coverage.filled}
+    told: dict[str, Any] = {"network": kind, "settings": settings_of(path, kind)}
+    if kind == "unetr":
+        told["grid"] = [int(side) for side in segmenter.feat_size]  # type: ignore[union-attr]
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, draft, metadata={"format": "pt", _EXPORTED: json.dumps(told, sort_keys=True)})
+        draft.chmod(0o644)
+        os.replace(draft, out)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
+        raise BadInput(f"cannot write {out} ({reason}): choose another --out") from None
+    return weights, coverage
+
+
+def _fill(segmenter: nn.Module, kind: str, source: _Source, decoder: bool) -> Coverage:
+    target, notes = segmenter.state_dict(), list(source.notes)
     encoder = encoder_keys(kind, segmenter)
     wanted = set(target if decoder else encoder)
-    filled, unused = {}, []
-    for key, value in _monai_names(weights, kind).items():
-        source, name = value
-        if name in wanted and target[name].shape != source.shape and name.endswith("position_embeddings"):
-            source = _resampled(source, segmenter)
-            notes.append(f"positions resampled to {target[name].shape[1]} patches")
-        if name in wanted and target[name].shape == source.shape:
-            target[name].copy_(source)
+    filled: dict[str, str] = {}
+    misshaped: dict[str, str] = {}
+    unused = []
+    for key, value in source.weights.items():
+        name = _named(key, kind)
+        if name in wanted and name.endswith("position_embeddings"):
+            value, note = _resampled(value, source.grid, segmenter)
+            notes += note
+        if name in wanted and name not in filled and target[name].shape == value.shape:
+            target[name].copy_(value)
             filled[name] = key
-        else:
-            unused.append(key)
+            continue
+        unused.append(key)
+        if name in wanted and name not in filled:
+            misshaped[name] = key
     size = {key: target[key].numel() for key in encoder}
     share = sum(size[key] for key in encoder if key in filled) / sum(size.values())
     left = tuple(key for key in target if key not in filled)
-    return Coverage(filled, left, tuple(unused), encoder, share, tuple(notes))
+    return Coverage(filled, left, tuple(unused), misshaped, encoder, share, tuple(notes))
 
 
-def _monai_names(weights: Weights, kind: str) -> dict[str, tuple[Tensor, str]]:
-    """Pair weights with names in the segmenter; MONAI's own masked autoencoder calls its last norm `blocks.12`."""
-    named = {key: (value, key) for key, value in weights.items()}
-    if kind == "unetr":
-        for key, value in weights.items():
-            bare = key.removeprefix("vit.")
-            if match := re.fullmatch(r"blocks\.12\.(weight|bias)", bare):
-                named[key] = (value, f"vit.norm.{match[1]}")
-            elif not key.startswith("vit.") and bare.startswith(("blocks.", "norm.", "patch_embedding.")):
-                named[key] = (value, f"vit.{bare}")
-    return named
+def _named(key: str, kind: str) -> str:
+    """Say what the segmenter calls a weight of the source."""
+    if kind != "unetr":
+        return key.removeprefix("net.")  # so begin those of our U-Nets
+    bare = key.removeprefix("vit.")
+    if match := re.fullmatch(rf"blocks\.{_UNETR_BLOCKS}\.(weight|bias)", bare):
+        return f"vit.norm.{match[1]}"  # MONAI's masked autoencoder counts its last norm among the blocks
+    return f"vit.{bare}" if bare.startswith(("blocks.", "norm.", "patch_embedding.")) else key
 
 
-def _resampled(positions: Tensor, segmenter: nn.Module) -> Tensor:
-    """Bring learned positions (1, N, width) of a cubic grid to the segmenter's grid."""
-    grid = [int(side) for side in segmenter.feat_size]  # type: ignore[union-attr]
-    side = round(positions.shape[1] ** (1 / len(grid)))
-    if side ** len(grid) != positions.shape[1]:
-        return positions  # of a grid that is no square: nobody knows which
-    mode = {2: "bilinear", 3: "trilinear"}[len(grid)]
-    cube = positions.mT.reshape(1, -1, *[side] * len(grid))
-    return F.interpolate(cube, grid, mode=mode, align_corners=False).flatten(2).mT
+def _resampled(positions: Tensor, grid: tuple[int, ...] | None, segmenter: nn.Module) -> tuple[Tensor, list[str]]:
+    """Bring learned positions (1, N, width) of a grid to the segmenter's; where nobody says which grid, of a cube."""
+    wanted = tuple(int(side) for side in segmenter.feat_size)  # type: ignore[union-attr]
+    count, axes = positions.shape[1], len(wanted)
+    if grid is None:
+        grid = wanted if count == prod(wanted) else (round(count ** (1 / axes)),) * axes
+    if grid == wanted or len(grid) != axes or prod(grid) != count:
+        return positions, []
+    mode = {2: "bilinear", 3: "trilinear"}[axes]
+    cells = positions.mT.reshape(1, -1, *grid)
+    there = F.interpolate(cells, wanted, mode=mode, align_corners=False).flatten(2).mT
+    return there, [f"positions resampled from {_by(grid)} to {_by(wanted)} patches"]
 
 
-def _read(path: Path) -> tuple[dict[str, Any] | None, Weights]:
-    """Read weights, and the header if a student wrote them."""
+def _read(path: Path) -> _Source:
+    """Read weights, and what a student or an export says of itself."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -216,48 +174,53 @@ def _read(path: Path) -> tuple[dict[str, Any] | None, Weights]:
         raise BadInput(f"no weights in {path}: give the folder of a `maskgym pretrain` run or a .safetensors file")
     try:
         with safe_open(file, framework="pt") as opened:
-            told = (opened.metadata() or {}).get("maskgym")
-            header = json.loads(told) if told else None
+            told = opened.metadata() or {}
             weights = {key: opened.get_tensor(key).float() for key in opened.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+        if "maskgym" in told:
+            header = json.loads(told["maskgym"])
+            return _of_student(store.class_of(header["kind"]), header["settings"], weights)
+        if _EXPORTED in told:
+            header = json.loads(told[_EXPORTED])
+            grid = tuple(header["grid"]) if "grid" in header else None
+            return _Source(weights, (header["network"],), header["settings"], grid)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise BadInput(f"{file} is damaged or holds no weights ({reason}): copy or train it again") from error
-    return (header if header and "kind" in header else None), weights
+    return _Source(weights)
 
 
-def _fits(header: dict[str, Any], kind: str, path: Path) -> None:
-    known, where = _kind(kind), store.class_of(header["kind"])
-    other = header["settings"].get("kind", kind)
-    if where != known.source or (where == "MonaiStudent" and other != kind):
-        fitting = [name for name, each in SEGMENTERS.items() if each.source == where and other in (name, kind)]
-        hint = f"use --network {' or '.join(fitting)}" if fitting else "they are no student's"
+def _of_student(which: str, settings: dict[str, Any], weights: Weights) -> _Source:
+    """Say which networks a student of this class and these settings is for."""
+    fits = tuple(
+        name for name, kind in SEGMENTERS.items() if kind.student == which and settings.get("kind", name) == name
+    )
+    shared = {name: settings[name] for name in (SEGMENTERS[fits[0]].settings if fits else ())}
+    if which != "ViTMae":
+        return _Source(weights, fits, shared)
+    patch = tuple(settings["patch"])
+    grid = tuple(side // step for side, step in zip(settings["size"], patch, strict=True))
+    depth = settings["depth"]
+    notes = () if depth == _UNETR_BLOCKS else (f"the student has {depth} blocks, UNETR has {_UNETR_BLOCKS}",)
+    return _Source(weights, fits, shared, grid, patch, notes)
+
+
+def _check_fits(source: _Source, kind: str, path: Path | str) -> None:
+    kind_of(kind)
+    if source.fits is not None and kind not in source.fits:
+        hint = f"they are for {' or '.join(source.fits)}" if source.fits else "they are no student's"
         raise BadInput(f"weights in {path} do not fit network {kind!r}: {hint}")
+    if source.patch and any(side != _UNETR_PATCH for side in source.patch):
+        raise BadInput(
+            f"weights in {path} are of patches of {_by(source.patch)}, and UNETR cuts patches of {_UNETR_PATCH}: "
+            f"pre-train with --patch-size {_UNETR_PATCH}"
+        )
 
 
-def _kind(kind: str) -> _Kind:
-    if kind not in SEGMENTERS:
-        near = get_close_matches(kind, SEGMENTERS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(SEGMENTERS)}"
-        raise BadInput(f"there is no network {kind!r}: {hint}")
-    return SEGMENTERS[kind]
-
-
-def _renamed(weights: Weights, old: str, new: str) -> Weights:
-    return {new + key.removeprefix(old) if key.startswith(old) else key: value for key, value in weights.items()}
+def _by(sides: tuple[int, ...]) -> str:
+    return "x".join(map(str, sides))
 
 
 def _families(keys: tuple[str, ...]) -> str:
     """Tell many keys by their first words."""
     families = sorted({key.split(".")[0] for key in keys})
     return f"{len(keys)} keys ({', '.join(families)})"
-
-
-def _drop_paths(network: nn.Module, highest: float) -> None:
-    """Leave branches of the transformer's blocks out at random, later ones more often; hooks leave the keys alone."""
-    from monai.networks.layers import DropPath
-
-    blocks: Any = network.vit.blocks  # type: ignore[union-attr]
-    for position, block in enumerate(blocks):
-        drop = DropPath(highest * position / max(1, len(blocks) - 1))
-        for branch in (block.attn, block.mlp):
-            branch.register_forward_hook(lambda module, _, output, drop=drop: drop.train(module.training)(output))

@@ -22,6 +22,7 @@ class _Seen(NamedTuple):
     pieces: Tensor  # (B, V, pixels of a patch): what was looked at
     visible: Tensor  # (B, V) int64: which patches
     latent: Tensor  # (B, V, width)
+    version: int  # of the encoder's weights
 
 
 class ViTMae(nn.Module):
@@ -58,8 +59,11 @@ class ViTMae(nn.Module):
         super().__init__()
         from monai.networks.nets import ViT
 
-        if width % heads or decoder_width % heads:
-            raise BadInput(f"heads {heads} must divide width {width} and decoder_width {decoder_width}")
+        if min(width, heads, decoder_width, depth, decoder_depth) < 1 or width % heads or decoder_width % heads:
+            raise BadInput(
+                f"heads {heads} must divide width {width} and decoder_width {decoder_width}, and depth {depth} and "
+                f"decoder_depth {decoder_depth} be at least 1"
+            )
         mlp = mlp or 4 * width
         self.settings: dict[str, Any] = {
             "channels": channels,
@@ -89,13 +93,17 @@ class ViTMae(nn.Module):
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """Rebuild (B, C, *size) from the visible patches; mask (B, *grid) bool, hides equally many of every image."""
         seen = self._see(images, mask)
-        self._seen = [seen] if self.settings["predictor_depth"] and torch.is_grad_enabled() else []
+        self._seen = []
+        if self.settings["predictor_depth"] and seen.latent.requires_grad:
+            self._seen.append(seen)
+            if not torch.compiler.is_compiling():  # what was differentiated once cannot be again
+                seen.latent.register_hook(lambda _: self._seen.clear())
         return self.patches.join(self.decoder(seen.latent, seen.visible))
 
     def _predict_loss(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Say what each patch will cost, (B, *grid), from the visible patches, or from all without a mask.
 
-        After a forward on the same visible patches the encoder is not asked again.
+        After a forward on the same visible patches, and before its backward, the encoder is not asked again.
         """
         remembered, self._seen = self._seen, []
         if remembered and mask is not None and self._same(remembered[0], images, mask):
@@ -114,13 +122,19 @@ class ViTMae(nn.Module):
         tokens = tokens + embedding.position_embeddings[0][visible]
         for block in self.vit.blocks:
             tokens = block(tokens)
-        return _Seen(pieces, visible, self.vit.norm(tokens))
+        return _Seen(pieces, visible, self.vit.norm(tokens), self._version())
 
     def _same(self, seen: _Seen, images: Tensor, mask: Tensor) -> bool:
         visible = _visible(images, mask, self.patches)
-        return torch.equal(visible, seen.visible) and torch.equal(
-            _take(self.patches.split(images), visible), seen.pieces
+        return (
+            seen.version == self._version()
+            and torch.equal(visible, seen.visible)
+            and torch.equal(_take(self.patches.split(images), visible), seen.pieces)
         )
+
+    def _version(self) -> int:
+        """Count how often the encoder's weights were written to."""
+        return sum(weight._version for weight in self.vit.parameters())
 
 
 class _Decoder(nn.Module):

@@ -113,7 +113,7 @@ def test_weights_that_fill_too_little_are_refused_unless_told(tmp_path):
 
 def test_weights_of_another_kind_are_refused_with_what_would_fit(tmp_path):
     folder, _ = student(tmp_path, "basicunet")
-    with pytest.raises(BadInput, match=r"do not fit network 'unet': use --network basicunet"):
+    with pytest.raises(BadInput, match=r"do not fit network 'unet': they are for basicunet"):
         build("unet", str(folder), 1, 2, (32, 32))
 
 
