@@ -1,0 +1,26 @@
+"""`maskgym report`: what a study came to, as a page to open and as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one self-contained HTML page about a study, and the same as Markdown; an unfinished study will do."""
+
+    study: Annotated[Path, tyro.conf.Positional]
+    """The folder of a `maskgym study`."""
+    out: Path | None = None
+    """Folder for report.html, REPORT.md and pictures/; left out: report/ inside the study."""
+
+    def __call__(self) -> None:
+        """Read, compare, write."""
+        from maskgym.bench.report.write import MARKDOWN, report
+
+        page = report(self.study, self.out or self.study / "report")
+        print(f"wrote {page} and {MARKDOWN} beside it")

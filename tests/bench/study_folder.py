@@ -1,0 +1,94 @@
+"""Make a study's folder up: the files that its cells leave, with scores that the test knows."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+METRICS = ("DSC", "PPV", "SEN", "IoU", "HD95", "BIoU", "NSD")
+
+
+def run(
+    out: Path, method: str, seed: int, dsc: dict[str, float | None], share: float = 0.1, place: str = "data0", **more
+) -> Path:
+    """One finished fine-tuning in which every measure of `lesion` is the DSC, but HD95, which is 100 times it."""
+    folder = out / place / method / f"seed{seed}" / f"share{share:g}"
+    folder.mkdir(parents=True)
+    regions = more.pop("regions", ("lesion",))
+    weights = "none" if method == "scratch" else str(folder.parent / "pretrain")
+    patients = {
+        name: {region: {metric: _scaled(value, metric) for metric in METRICS} for region in regions}
+        for name, value in dsc.items()
+    }
+    known = [value for value in dsc.values() if value is not None]
+    told = {
+        "data": "phantoms",
+        "label_share": share,
+        "seed": seed,
+        "weights": weights,
+        "network": "unet",
+        "split": "abc",
+        "labelled": ["p1", "p2"],
+        "distances_in": "pixels",
+        "patients": patients,
+        "per_slice": {region: dict.fromkeys(METRICS, float(np.mean(known))) for region in regions},
+    }
+    (folder / "scores.json").write_text(json.dumps(told | more))
+    (folder / "settings.json").write_text(json.dumps({"seed": seed, "steps": 40, "recipe_settings": {"lr": 0.001}}))
+    steps = np.arange(10, 41, 10)
+    curve(folder, {"step": steps, "val DSC": np.mean(known) * steps / 40})
+    Image.new("RGB", (60, 40), "navy").save(folder / "predictions.png")
+    cell(out, f"{place}/{method}/seed{seed}/share{share:g}", "finetune", 30)
+    return folder
+
+
+def pretraining(out: Path, method: str, seed: int, place: str = "data0", **settings) -> Path:
+    """One finished pre-training."""
+    folder = out / place / method / f"seed{seed}" / "pretrain"
+    (folder / "pictures").mkdir(parents=True)
+    told = {"agent": method, "ratio": "0.75", "student": "unet", "seed": seed, "epochs": 2}
+    (folder / "settings.json").write_text(json.dumps(told | settings))
+    steps = np.arange(1, 5) * 10
+    curve(folder, {"step": steps, "held-out loss": 2 / steps, "patch mean": np.full(4, 0.1)})
+    Image.new("RGB", (60, 40), "black").save(folder / "pictures" / "epoch-0002.png")
+    cell(out, f"{place}/{method}/seed{seed}/pretrain", "pretrain", 90)
+    return folder
+
+
+def points(out: Path, method: str, value: float, place: str = "data0") -> None:
+    """What `maskgym score` wrote for a method's agent, beside the two that always play."""
+    lines = [
+        {
+            "agent": agent,
+            "ratio": ratio,
+            "mode": mode,
+            "points": {"value": told - 10 * (ratio < 0.7), "low": told - 2, "high": told + 2},
+        }
+        for agent, told in {"random": 0.5, "variance": 40.0, method: value}.items()
+        for ratio in (0.5, 0.75)
+        for mode in ("deterministic", "sampled")
+    ]
+    folder = out / place / method / "score"
+    folder.mkdir(parents=True)
+    (folder / "score.json").write_text(json.dumps({"lines": lines}))
+
+
+def cell(out: Path, name: str, kind: str, seconds: float, state: str = "finished", **more) -> None:
+    """What the study noted of a cell."""
+    (out / "cells").mkdir(parents=True, exist_ok=True)
+    told = {"cell": name, "kind": kind, "words": [], "seconds": seconds, "state": state}
+    (out / "cells" / f"{name.replace('/', '--')}.json").write_text(json.dumps(told | more))
+
+
+def curve(folder: Path, columns: dict[str, np.ndarray]) -> None:
+    """A metrics.csv."""
+    with (folder / "metrics.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))
+
+
+def _scaled(value: float | None, metric: str) -> float | None:
+    return None if value is None else value * (100 if metric == "HD95" else 1)
