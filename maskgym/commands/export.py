@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -43,21 +43,11 @@ class Export:
         size = read_size(told, "image_size", dims)
         segmenter = make_segmenter(kind, channels, 2, size, settings)
         weights, coverage = handover.export(self.folder, kind, segmenter, self.out, self.decoder)
-        self._tell(coverage, {key: tuple(value.shape) for key, value in weights.items()})
+        # Plain lines: a table would cut long keys, and nothing may be dropped in silence.
+        print(f"{self.folder} -> {self.to}: key of the network <- key of the student, shape")
+        for key, source in coverage.filled.items():
+            print(f"  {key} <- {source}, {'x'.join(map(str, weights[key].shape))}")
+        for name, keys in (("keeps its random start", coverage.left), ("not handed over", coverage.unused)):
+            print(f"{name} ({len(keys)}): {', '.join(keys) or 'nothing'}")
         built = {"channels": channels, "size": size, **settings}
         print(f"{coverage}\nfor a network of {', '.join(f'{key} {value}' for key, value in built.items())}: {self.out}")
-
-    def _tell(self, coverage: Any, shapes: dict[str, tuple[int, ...]]) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=f"{self.folder} -> {self.to}")
-        for column in ("key of the network", "came from"):
-            table.add_column(column, overflow="fold")
-        table.add_column("shape", no_wrap=True)
-        for key, source in coverage.filled.items():
-            table.add_row(key, source, "x".join(map(str, shapes[key])))
-        console = Console()
-        console.print(table)
-        for name, keys in (("keeps its random start", coverage.left), ("not handed over", coverage.unused)):
-            console.print(f"{name} ({len(keys)}): {', '.join(keys) or 'nothing'}", markup=False, highlight=False)
