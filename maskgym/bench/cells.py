@@ -28,7 +28,7 @@ MASKGYM = (sys.executable, "-m", "maskgym.cli")
 _PACKAGES = ("maskgym", "torch", "monai", "numpy")
 _RUNS = ("pretrain", "finetune", "policy")  # commands that go on with --resume
 _BEAT = 0.1  # seconds between two looks at a command
-_MARK = 2.0  # seconds between two marks of the time
+_MARK = 1.0  # seconds between two marks of the time
 _GRACE = 30.0  # seconds a command is given to save and leave
 
 
@@ -112,8 +112,7 @@ def _run(words: list[str], log: Path, lock: IO[str], stop: Event) -> tuple[int, 
             while child.poll() is None:
                 if stop.is_set():
                     raise Stopped
-                if time.time() - os.fstat(lock.fileno()).st_mtime > _MARK:
-                    os.utime(lock.fileno())  # how long it ran is known even after a kill
+                _mark(lock)
                 time.sleep(_BEAT)
         except BaseException:
             _end(child)
@@ -150,6 +149,7 @@ def _alone(out: Path, cell: Cell, stop: Event) -> Iterator[tuple[IO[str], float]
                     f"{cell.name}: still at work (process {holder.get('pid')} on {holder.get('host')}): waiting for it"
                 )
             waited = True
+            _mark(lock)
             time.sleep(_BEAT)
         last = _holder(lock)
         earlier = float(last.get("before", 0.0))
@@ -173,6 +173,12 @@ def _lock(file: IO[str], shared: bool = False) -> bool:
     except (ImportError, OSError):
         return True
     return True
+
+
+def _mark(lock: IO[str]) -> None:
+    """Keep in the lock's time how long its command was seen running, for when nobody is left to write it down."""
+    if time.time() - os.fstat(lock.fileno()).st_mtime > _MARK:
+        os.utime(lock.fileno())
 
 
 def _holder(file: IO[str]) -> dict[str, Any]:

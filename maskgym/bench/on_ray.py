@@ -70,7 +70,10 @@ def _there(out: Path, cell: Cell, command: tuple[str, ...], folder: str) -> dict
     if not out.is_dir() or not Path(folder).is_dir():
         raise BadInput(f"{socket.gethostname()} does not see {out} or {folder}: all machines must share them")
     os.chdir(folder)  # paths of data may be relative
-    return run_cell(out, cell, command or MASKGYM)
+    import ray
+
+    node = {"node": ray.get_runtime_context().get_node_id()}
+    return run_cell(out, cell, command or MASKGYM, more=node)
 
 
 def _ask(address: str) -> None:
