@@ -21,6 +21,8 @@ class AnatoMaskSettings:
     """Share of the hidden patches that is chosen by loss, the rest is chance; where the paper's schedule ends."""
     target: Literal["raw", "normalised"] = "raw"
     """"raw": the network gives pixels. "normalised": it was trained to give patches of mean 0 and variance 1."""
+    significance: Literal["high", "low"] = "high"
+    """Which of them are hidden: those rebuilt worst, or, as in an ablation of the paper, those rebuilt best."""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
@@ -48,6 +50,7 @@ class AnatoMask(Agent):
         with self.looking() as network:
             game = Game(network, self.patches, self.board.ratio, target=self.settings.target)
             loss = game.pay(images, hidden.view(-1, *self.patches.grid)).patch_loss.flatten(1)
+        loss = loss if self.settings.significance == "high" else 1 / (1 + loss)
         loss = loss.masked_fill(~hidden, -1.0)
         worst = select(loss, round(self.settings.share * self.board.budget), keys)
         return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)

@@ -65,6 +65,10 @@ class AmlpSettings:
     """Restarts of k-means; the best one counts."""
     consistency: bool = False
     """In pre-training, add a loss that pulls patch losses towards their labels: the paper's, made differentiable."""
+    first: Literal["foreground", "background"] = "foreground"
+    """What is hidden first; "background" turns the whole order round, the paper's "easy to hard"."""
+    correct: bool = True
+    """Correct labels by what patches cost; without it the first clustering stands, the paper's "MPS" alone."""
 
 
 class Amlp(Agent):
@@ -97,6 +101,8 @@ class Amlp(Agent):
 
     def observe(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> dict[str, float]:
         """Correct the labels of the patches that were hidden."""
+        if not self.settings.correct:
+            return {}
         labels, hidden = self._labels(images, index), mask.flatten(1)
         coin = (self.chance(len(images)) & 1).bool()
         disagrees = hidden & (labels != (_excess(patch_loss, mask) >= 0))
@@ -152,7 +158,9 @@ class Amlp(Agent):
         far = torch.cdist(patches, centres, compute_mode="donot_use_mm_for_euclid_dist")  # (B, N, 2)
         rules = {"contrast": far[..., 0] - far[..., 1], "near": -far[..., 1], "far": far[..., 1]}
         inside = F.softsign(rules[self.settings.rule])  # in (-1, 1), in the same order
-        return (inside + 2 * labels).view(-1, *self.patches.grid)
+        scores = inside + 2 * labels
+        scores = scores if self.settings.first == "foreground" else -scores
+        return scores.view(-1, *self.patches.grid)
 
 
 def _smaller(labels: Tensor) -> Tensor:

@@ -41,6 +41,21 @@ def test_the_worst_of_the_random_mask_are_taken() -> None:
     assert torch.equal(worst.topk(16).values, all_of_it.topk(16).values)
 
 
+def test_of_low_significance_are_the_best_rebuilt() -> None:
+    class Zero(nn.Module):
+        def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+            return torch.zeros_like(images)
+
+    images = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def chosen(**settings: Any) -> Tensor:
+        return anatomask(Zero(), **settings).score(images).flatten() >= 0
+
+    hidden, worst, best = chosen(share=1.0), chosen(share=0.5), chosen(share=0.5, significance="low")
+    assert int(best.sum()) == 16
+    assert torch.equal(best, hidden & ~worst)
+
+
 def test_a_share_of_nothing_is_plain_random_masking() -> None:
     agent = anatomask(share=0.0)
     often = agent.spend(agent.score(ramp().expand(2000, -1, -1, -1))).float().mean(0)

@@ -61,6 +61,24 @@ def test_foreground_comes_first_whatever_the_rule(rule: str) -> None:
     assert bool((scores[~where] < 1).all())
 
 
+def test_background_first_is_the_same_order_turned_round() -> None:
+    images, where = lesions()
+    scores = amlp(first="background").score(images)
+    assert torch.equal(scores, -amlp().score(images))
+    assert not bool(amlp(first="background").spend(scores)[where].any())
+
+
+def test_labels_that_are_not_to_be_corrected_stay_whatever_patches_cost() -> None:
+    images, where = lesions(1)
+    agent = amlp(correct=False)
+    agent.sample(images, torch.tensor([0]))
+    for _ in range(5):
+        agent.observe(
+            images, torch.ones(1, 10, 10, dtype=torch.bool), 1 - where.float().view(1, 10, 10), torch.tensor([0])
+        )
+    assert torch.equal(agent.book[0].bool(), where[0])
+
+
 def test_the_rules_order_patches_by_their_distances_to_the_centres() -> None:
     images, where = lesions(1)
     points = PATCHES.split(images)[0].double()
