@@ -194,7 +194,7 @@ def how_made(study: Study) -> Section:
     elif len(seeds) < 10:
         share = 1 - np.sqrt((len(seeds) - 1) / len(seeds))
         told.append(
-            f"With {len(seeds)} seeds the spread between them is understated by {share:.0%} or more: intervals "
+            f"With {len(seeds)} seeds the spread between them is understated by {100 * share:.0f} % or more: intervals "
             "are rather too narrow than too wide."
         )
     return Section("How the figures were made", 2, [text(*told)])

@@ -86,7 +86,7 @@ def against_share(title: str, lines: Mapping[str, dict[float, Interval]], palett
         y = np.array([line[share] for share in known])
         panel.plot(x, y[:, 0], "--" if method == "scratch" else "-", color=palette[method], lw=1.2, alpha=0.5)
         panel.vlines(x, y[:, 1], y[:, 2], color=palette[method], lw=1.6)
-        panel.plot(x, y[:, 0], _MARKS[number % len(_MARKS)], color=palette[method], ms=5, label=method)
+        panel.plot(x, y[:, 0], _MARKS[number % len(_MARKS)], color=palette[method], ms=5, label=method, ls="")
     panel.set_xticks(range(len(shares)), [f"{share:.4g} %" for share in np.array(shares) * 100])
     _finish(panel, "labelled share of the training patients", "DSC")
     _legend(figure, panel)
@@ -97,15 +97,14 @@ def scatter(
     title: str, spots: Mapping[str, tuple[Interval, Interval]], palette: Mapping[str, str], y_label: str
 ) -> str:
     """Draw one figure of each method against another, both with their intervals."""
-    figure, panel = _start(title, 3.4)
+    figure, panel = _start(title, 3.1 + 0.2 * _legend_rows(spots))
     for number, (method, (x, y)) in enumerate(spots.items()):
         colour = palette[method]
         panel.plot([x.low, x.high], [y.value, y.value], color=colour, lw=1, alpha=0.7)
         panel.plot([x.value, x.value], [y.low, y.high], color=colour, lw=1, alpha=0.7)
-        panel.plot(x.value, y.value, _MARKS[number % len(_MARKS)], color=colour, ms=7)
-        panel.annotate(method, (x.value, y.value), xytext=(6, 5), textcoords="offset points", color=colour, fontsize=9)
-    panel.margins(x=0.15)
+        panel.plot(x.value, y.value, _MARKS[number % len(_MARKS)], color=colour, ms=7, label=method, ls="")
     _finish(panel, "points in the game (0 = chance, 100 = par)", y_label)
+    _legend(figure, panel)
     return _svg(figure)
 
 
@@ -157,7 +156,7 @@ def _legend_rows(lines: Mapping[str, Any]) -> int:
 
 
 def _columns(names: Sequence[str]) -> int:
-    return max(1, min(4, 44 // (max(map(len, names), default=1) + 6)))
+    return max(1, min(5, 330 // (6 * max(map(len, names), default=1) + 30)))  # points
 
 
 def _legend(figure: Any, panel: Any) -> None:

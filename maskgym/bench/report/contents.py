@@ -12,13 +12,14 @@ from maskgym.bench.report.data_set import data_set, per_cent
 from maskgym.bench.report.game import winning
 from maskgym.bench.report.read import Study
 from maskgym.bench.statistics import Interval
+from maskgym.data.progress import track
 
 
 def build(study: Study) -> Report:
     """Say all that the study's files tell."""
     palette = charts.colours(study.methods)
     sections = [glance(study, palette)]
-    for place in study.data:
+    for place in track(list(study.data), "comparing"):
         sections += data_set(study, place, palette)
     for section in (winning(study, palette), pre_training(study, palette), times(study)):
         sections += [section] if section.blocks else []

@@ -15,8 +15,8 @@ from maskgym.downstream.metrics import METRICS
 
 
 def per_cent(share: float) -> str:
-    """0.1 is 10 %."""
-    return f"{100 * share:.4g} %"
+    """0.1 is 10 %, on one line."""
+    return f"{100 * share:.4g}\N{NO-BREAK SPACE}%"
 
 
 def data_set(study: Study, place: str, palette: dict[str, str]) -> list[Section]:

@@ -52,7 +52,8 @@ def _ranks(points: list[float], reached: list[float]) -> str:
         return "all methods have the same points or the same DSC: there are no ranks to compare."
     told = (
         f"rank correlation (Spearman) of points and DSC over {len(points)} methods: {interval.value:+.2f} "
-        f"[{interval.low:+.2f}, {interval.high:+.2f}]; {chance:.0%} of all orders agree or disagree as much by chance."
+        f"[{interval.low:+.2f}, {interval.high:+.2f}]; methods in a random order agree or disagree as much with "
+        f"probability {f'{chance:.3f}' if chance >= 0.001 else 'below 0.001'}."
     )
-    open_end = interval.low <= 0 <= interval.high or chance > 0.05
-    return told + (" That settles nothing." if open_end else "")
+    unsettled = interval.low <= 0 <= interval.high or chance > 0.05
+    return told + (" That settles nothing." if unsettled else "")

@@ -1,17 +1,19 @@
 """How the page looks: on paper, on a phone, in the dark."""
 
 STYLE = """
-:root { --ink: #1f2430; --quiet: #666d7d; --rule: #dfe2ea; --paper: #ffffff; --shade: #f6f7fa; --link: #2f5fb3 }
+:root { --ink: #1f2430; --quiet: #666d7d; --rule: #dfe2ea; --paper: #ffffff; --shade: #f6f7fa; --link: #2f5fb3;
+  --edge: #1f243030 }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e6ec; --quiet: #9aa1b2; --rule: #343a48; --paper: #14171e; --shade: #1c2029; --link: #8db4ff }
+  :root { --ink: #e4e6ec; --quiet: #9aa1b2; --rule: #343a48; --paper: #14171e; --shade: #1c2029; --link: #8db4ff;
+    --edge: #00000090 }
 }
 * { box-sizing: border-box }
-html { scroll-behavior: smooth; -webkit-text-size-adjust: 100% }
+html { -webkit-text-size-adjust: 100% }
 body { margin: 0 auto; max-width: 1360px; padding: 2.5rem clamp(1rem, 3vw, 2.5rem) 5rem; color: var(--ink);
   background: var(--paper);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif }
 header { border-bottom: 2px solid var(--ink); padding-bottom: 1rem; margin-bottom: 1.5rem }
-header p { margin: .3rem 0 0; color: var(--quiet); max-width: 75ch }
+header p { margin: .3rem 0 0; color: var(--quiet); max-width: 110ch }
 .kind { font-size: .8rem; letter-spacing: .08em; text-transform: uppercase }
 h1 { font-size: clamp(1.8rem, 4vw, 2.6rem); line-height: 1.15; margin: .2rem 0; overflow-wrap: anywhere }
 h2 { font-size: 1.45rem; line-height: 1.25; margin: 3rem 0 .6rem; padding-top: .5rem;
@@ -38,10 +40,12 @@ nav .level3 { display: none }
 }
 .block, details { margin: 1.1rem 0 1.6rem }
 .caption, summary, figcaption { color: var(--quiet); font-size: .9rem }
-.caption { margin: 0 0 .5rem }
-summary { cursor: pointer; max-width: 80ch }
+.caption { margin: 0 0 .5rem; max-width: 100ch }
+summary { cursor: pointer; max-width: 100ch }
 details[open] > summary { margin-bottom: .6rem }
-.scroll { overflow-x: auto; border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink) }
+.scroll { overflow-x: auto; border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink);
+  background: linear-gradient(to left, var(--paper), transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--edge), transparent) right / .8rem 100% no-repeat scroll }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; line-height: 1.3; font-variant-numeric: tabular-nums }
 th, td { padding: .42rem .6rem; text-align: right; vertical-align: top; white-space: nowrap }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom: 1px solid var(--ink) }
