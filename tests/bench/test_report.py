@@ -234,6 +234,18 @@ def test_settings_say_what_is_common_and_what_is_not(study):
     assert "seed" not in common
 
 
+def test_lesions_among_hidden_patches_are_told_where_they_were_counted(study):
+    table = "epoch,hidden,hidden lesion,visible,visible lesion\n1,60,6,40,0\n2,60,12,40,0\n"
+    (study / "data0" / "hpm" / "seed0" / "pretrain" / "lesions.csv").write_text(table)
+    row = rows(tables(build(read(study)), "Did the masks hit lesions?")[0])["hpm"]
+    assert [row[name].text for name in ("lesion among hidden", "lesion among all", "times chance", "seeds")] == [
+        "15.0 %",  # 18 of 120
+        "9.0 %",  # 18 of 200
+        "1.67",
+        "1",
+    ]
+
+
 def test_versions_are_those_that_the_cells_noted(study):
     cell(study, "data0/hpm/seed0/share0.1", "finetune", 3, versions={"torch": "9.9"})
     assert "Versions: torch 9.9." in markdown(build(read(study)))

@@ -1,4 +1,4 @@
-"""What stands behind the figures: pre-training curves, times, settings, versions, what is not finished."""
+"""What stands behind the figures: times, settings, versions, what is not finished, how to read it all."""
 
 from __future__ import annotations
 
@@ -12,53 +12,12 @@ import numpy as np
 
 from maskgym.bench.report import charts
 from maskgym.bench.report.blocks import Block, Cell, Gallery, Picture, Section, Table, text
-from maskgym.bench.report.read import Run, Study
+from maskgym.bench.report.read import Study
 from maskgym.bench.statistics import RESAMPLES
 
 _AXES = ("data", "seed", "split_file", "out", "weights", "label_share")  # what a study varies by itself
 _VERSIONS = ("maskgym", "torch", "monai", "numpy", "gymnasium", "stable-baselines3", "lightning-fabric")
 _ORDER = ("split", "reconstructor", "policy", "par", "score", "pretrain", "finetune")
-
-
-def pre_training(study: Study, palette: dict[str, str]) -> Section:
-    """Held-out reconstruction, and what it looks like at the end."""
-    charts_of, looks = [], []
-    for place in study.data:
-        lines: dict[str, list[charts.Line]] = {}
-        for run in study.pretrained:
-            if run.place == place and (line := _held_out(run)):
-                lines.setdefault(run.method, []).append(line)
-        lines = {method: lines[method] for method in study.methods if method in lines}
-        if lines:
-            title = f"{study.names[place]}: held-out reconstruction"
-            chart = charts.curves(title, lines, palette, "share of the pre-training", "loss / loss of the patch mean")
-            charts_of.append(Picture(f"pretraining-{place}", title, chart))
-        for method in study.methods:
-            for run in [one for one in study.pretrained if (one.place, one.method) == (place, method)][:1]:
-                if drawn := sorted((run.folder / "pictures").glob("*.png")):
-                    told = f"{study.names[place]}, {method}, seed {run.seed}: image, what is left of it, rebuilt, error"
-                    looks.append(Picture(f"rebuilt-{place}-{method}", told, drawn[-1]))
-    blocks: list[Block] = []
-    if charts_of:
-        told = (
-            "Loss on hidden patches of val images under random masks, over the loss of guessing each patch's mean: "
-            "below 1 is better than that guess. Methods with other targets or ratios are not comparable in height."
-        )
-        blocks.append(Gallery(told, tuple(charts_of)))
-    if looks:
-        caption = "Rebuilt val images at the end of pre-training: image, what is left of it, rebuilt, error."
-        blocks.append(Gallery(caption, tuple(looks), folded=True))
-    return Section("Pre-training", 2, blocks)
-
-
-def _held_out(run: Run) -> charts.Line | None:
-    rows = [
-        (row["step"], row["held-out loss"] / row["patch mean"])
-        for row in run.curve
-        if row.get("patch mean") and "held-out loss" in row and "step" in row
-    ]
-    last = max((row.get("step", 0.0) for row in run.curve), default=0.0)
-    return (np.array(rows)[:, 0] / last, np.array(rows)[:, 1]) if rows and last else None
 
 
 def times(study: Study) -> Section:
@@ -184,7 +143,7 @@ def how_made(study: Study) -> Section:
         "drawn patient (a crossed bootstrap).",
         "Slices of a patient were stacked and measured as one volume. Scores that are not defined (nothing there and "
         "nothing said to be there) are left out of the mean and counted in the last column.",
-        "Differences are paired: the same seeds and patients on both sides, and the same kind of network. Of twenty "
+        "Differences are paired: the same seeds and patients on both sides, and the same network. Of twenty "
         "intervals one is expected to leave 0 out by chance; they are not corrected for how many there are.",
         "P(better) is the probability of improvement of Agarwal et al. (2021): how often a run of the one beats a run "
         "of the other on a patient, ties counting half, meaned over patients; 0.5 is no difference.",

@@ -77,7 +77,7 @@ def difference(ours: Scores, theirs: Scores, metric: str = "DSC") -> Difference 
 
 
 def baseline(study: Study, runs: list[Run], kind: str) -> list[Run]:
-    """Find the runs that these are compared with: random masks or no pre-training, of the same kind of network."""
+    """Find the runs that these are compared with: random masks or no pre-training, of the same network."""
     if not runs:
         return []
     first = runs[0]
@@ -86,7 +86,7 @@ def baseline(study: Study, runs: list[Run], kind: str) -> list[Run]:
         for other in sorted(study.methods, key=lambda name: name != kind)
         if (found := study.chosen(first.place, other, first.share))
         and is_baseline(study, found[0], kind)
-        and _network(found[0]) == _network(first)
+        and found[0].scores.get("network") == first.scores.get("network")
     ]
     return study.chosen(first.place, names[0], first.share) if names else []
 
@@ -97,10 +97,6 @@ def is_baseline(study: Study, run: Run, kind: str) -> bool:
         return run.scores.get("weights", "none") == "none"
     agents = [str(one.settings.get("agent", "")) for one in study.pretrained if one.method == run.method]
     return any(agent.partition("?")[0] == "random" for agent in agents) or run.method == "random"
-
-
-def _network(run: Run) -> str:
-    return str(run.scores.get("network", "")).partition("?")[0]
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray, seed: int = 0) -> tuple[Interval, float]:

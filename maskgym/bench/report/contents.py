@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from maskgym.bench.report import charts
-from maskgym.bench.report.background import how_made, pre_training, settings, times, unfinished
+from maskgym.bench.report.background import how_made, settings, times, unfinished
+from maskgym.bench.report.before import pre_training
 from maskgym.bench.report.blocks import Block, Cell, Gallery, Picture, Report, Section, Table, figure, text
 from maskgym.bench.report.compare import Difference, baseline, difference, gather, mean, over_regions
 from maskgym.bench.report.data_set import data_set, per_cent
@@ -40,9 +41,13 @@ def glance(study: Study, palette: dict[str, str]) -> Section:
     best = {
         column: max((value for method in study.methods if (value := found[method, *column].value) == value), default=0)
         for column in columns
+        if len(study.methods) > 1
     }
     rows = tuple(
-        (Cell(method), *(figure(one := found[method, *column], bold=one.value == best[column]) for column in columns))
+        (
+            Cell(method),
+            *(figure(one := found[method, *column], bold=one.value == best.get(column)) for column in columns),
+        )
         for method in study.methods
     )
     headings = ("method", *(f"{study.names[place]}, {per_cent(share)}" for place, share in columns))

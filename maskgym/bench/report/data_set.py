@@ -13,6 +13,8 @@ from maskgym.bench.report.read import Run, Study
 from maskgym.bench.statistics import Interval
 from maskgym.downstream.metrics import METRICS
 
+_FEW = 10  # test patients, below which their draw is hardly an interval
+
 
 def per_cent(share: float) -> str:
     """0.1 is 10 %, on one line."""
@@ -28,6 +30,8 @@ def data_set(study: Study, place: str, palette: dict[str, str]) -> list[Section]
     patients = {tuple(run.scores["patients"]) for run in runs}
     counts = " or ".join(str(count) for count in sorted({len(one) for one in patients}))
     told = [f"{counts} test patients; regions: {', '.join(regions)}."]
+    if max(len(one) for one in patients) < _FEW:
+        told.append("So few patients say little about others: take the intervals for the least that is open.")
     if len({str(run.scores.get("split")) for run in runs}) > 1 or len(patients) > 1:
         told.append(
             "Runs of this data set used different splits: means are of different patients, differences of common ones."
@@ -45,11 +49,11 @@ def _share(study: Study, place: str, share: float, regions: list[str]) -> Sectio
     blocks: list[Block] = []
     for region in regions:
         blocks.append(_means(by_method, region))
-        blocks.append(_differences(study, by_method, region))
+        blocks += _differences(study, by_method, region)
     blocks += _slices(by_method, regions)
     if share == min(run.share for run in study.runs if run.place == place):
         blocks += _examples(by_method, place, share)
-    said = f" ({' or '.join(map(str, labelled))} patients)" if labelled != [0] else ""
+    said = f" ({' or '.join(map(str, labelled))} patient{'' if labelled == [1] else 's'})" if labelled != [0] else ""
     told = f"{per_cent(share)} of the labels"
     return Section(f"{study.names[place]}, {told}{said}", 3, blocks, told)
 
@@ -78,7 +82,7 @@ def _means(by_method: dict[str, list[Run]], region: str) -> Table:
 
 def _best(column: list[Interval], metric: str) -> float:
     known = [one.value for one in column if one.value == one.value]
-    return (min if metric in LOWER else max)(known, default=float("nan"))
+    return (min if metric in LOWER else max)(known) if len(column) > 1 and known else float("nan")
 
 
 def _left_out(scores: dict[str, Scores]) -> str:
@@ -89,10 +93,10 @@ def _left_out(scores: dict[str, Scores]) -> str:
     return ", ".join([*others, f"others {usual}"] if others else [str(usual)])
 
 
-def _differences(study: Study, by_method: dict[str, list[Run]], region: str) -> Table:
+def _differences(study: Study, by_method: dict[str, list[Run]], region: str) -> list[Block]:
     """DSC and HD95 against random masks and a random start."""
     kinds = (("random", "random masks"), ("scratch", "scratch"))
-    rows = []
+    rows, compared = [], 0
     for method, runs in by_method.items():
         cells = []
         for kind, _ in kinds:
@@ -104,6 +108,7 @@ def _differences(study: Study, by_method: dict[str, list[Run]], region: str) -> 
             if found is None:
                 cells += [Cell("itself" if same else "-"), Cell("-"), Cell("-")]
                 continue
+            compared += 1
             settled = found.gap.low > 0 or found.gap.high < 0
             size = Cell(f"{found.seeds} x {found.patients}")
             cells += [figure(found.gap, 3, settled, sign=True), figure(found.improvement, 2), size]
@@ -117,7 +122,7 @@ def _differences(study: Study, by_method: dict[str, list[Run]], region: str) -> 
         f"{region}: paired differences in DSC, same patients and seeds, and how likely a run beats one of the other on "
         "a patient. Bold: the interval leaves 0 out."
     )
-    return Table(caption, ("method", *headings), tuple(rows))
+    return [Table(caption, ("method", *headings), tuple(rows))] if compared else []
 
 
 def _slices(by_method: dict[str, list[Run]], regions: list[str]) -> list[Block]:
