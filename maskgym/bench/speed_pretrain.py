@@ -27,7 +27,7 @@ _MAE = {"student": "vit-mae", "image_size": "192x192", "target": "normalised"}
 # A line each: what it is called, recipe, what differs from it, random masks with the same student, the figure to reach.
 _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("MPS-AMS", "mps-ams", _UNET, _UNET, "1.05"),
-    ("AMLP", "amlp", _UNET, {**_UNET, "flips": False}, "1.05"),
+    ("AMLP", "amlp", _UNET, _UNET, "1.05"),
     ("AHM", "ahm", _UNET, _UNET, "1.10"),
     ("AHM, our a3c", "ahm", {**_UNET, "agent": "a3c"}, _UNET, "1.10"),
     ("AnatoMask", "anatomask", _STUNET, _STUNET, "1.40"),

@@ -143,17 +143,27 @@ class Loop:
     def _score(self, batch: Batch, epoch: int) -> Tensor:
         every = self.settings.score_every
         if every == 1:
-            return self.agent.sample(batch.images, batch.which)
+            return self._ask(batch)
         where = batch.which.cpu().numpy()
         then = self.scored[where]
         if bool(((then < 0) | (then <= epoch - every)).any()):
-            scores = self.agent.sample(batch.images, batch.which).float()
+            scores = self._ask(batch).float()
             if not len(self.scores):
                 self.scores = scores.new_zeros(self.count, *self.patches.grid)
             self.scores[batch.which] = flip(scores, batch.flipped)
             self.scored[where] = epoch
             return scores
         return flip(self.scores[batch.which], batch.flipped)
+
+    def _ask(self, batch: Batch) -> Tensor:
+        remembers, images = self.agent.remembers, batch.images
+        scores = self.agent.sample(flip(images, batch.flipped) if remembers else images, batch.which)
+        return flip(scores, batch.flipped) if remembers else scores
+
+    def _as_stored(self, flipped: Tensor, *values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Turn images, mask and patch loss to how they are stored, for an agent that remembers patches by place."""
+        images, mask, cost = (flip(value, flipped) if self.agent.remembers else value for value in values)
+        return images, mask, cost
 
     def _teach(self, batch: Batch, mask: Tensor) -> Told:
         """Forward and backward, in parts where memory asks for it."""
@@ -163,14 +173,14 @@ class Loop:
         losses, costs = [], []
         self.optimiser.zero_grad()
         for part in range(parts):
-            images, index, _ = (value[part * share : (part + 1) * share] for value in batch)
+            images, index, flipped = (value[part * share : (part + 1) * share] for value in batch)
             hidden = mask[part * share : (part + 1) * share]
             more_to_come = part + 1 < parts
             with self.fabric.no_backward_sync(self.network, enabled=True) if more_to_come else nullcontext():
                 patch_loss = game.pay(images, hidden).patch_loss
                 loss = self.loss(patch_loss, hidden)
                 with self.fabric.autocast():
-                    own = self.agent.auxiliary_loss(images, hidden, patch_loss, index)
+                    own = self.agent.auxiliary_loss(*self._as_stored(flipped, images, hidden, patch_loss), index)
                 loss = loss if own is None else loss + own
                 self.fabric.backward(loss / parts)
             losses.append(loss.detach())
@@ -184,7 +194,8 @@ class Loop:
         cost = told.patch_loss
         if self.fabric.world_size > 1:
             cost = self.fabric.all_gather(cost).flatten(0, 1)
-        return told._replace(figures=self.agent.observe(batch.images, mask, cost, batch.which))
+        figures = self.agent.observe(*self._as_stored(batch.flipped, batch.images, mask, cost), batch.which)
+        return told._replace(figures=figures)
 
     # Standing
 

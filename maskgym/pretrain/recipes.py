@@ -28,11 +28,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 200,
         "batch": 12,
     },
-    # Labels belong to patches of an image, so images are neither cropped nor flipped.
+    # Labels belong to patches of an image: they follow its flips, and it is never cropped.
     "amlp": {
         "agent": "amlp",
         "image_size": "144x144",
-        "flips": False,
         "loss": "hidden-mean+rrl",
         "ratio": "adaptive:0.25:12:0.8",
         "lr": 1e-4,

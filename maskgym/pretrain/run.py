@@ -67,10 +67,8 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
     patches, channels = settings.patches, train.images.shape[1]
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
     agent = make_agent(settings.agent, board=Board(patches, channels, ratio, str(device)), seed=settings.seed)
-    moving = "flips" if settings.flips else "crops" if settings.crop else ""
-    if agent.remembers and moving:
-        fix = "--no-flips" if settings.flips else "no --crop"
-        raise BadInput(f"agent {agent.name!r} remembers the patches of every image, and {moving} move them: use {fix}")
+    if agent.remembers and settings.crop:
+        raise BadInput(f"agent {agent.name!r} remembers the patches of every image, and crops move them: use no --crop")
     if settings.crop and (settings.score_every > 1 or settings.report):
         raise BadInput("random crops are new each time: with --crop use --score-every 1 and no --report")
     torch.manual_seed(settings.seed)
@@ -81,7 +79,9 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
             answer = student.eval()(torch.zeros(1, channels, *patches.size), mask)
             agent.attach(student.to(device), student)
             agent.score(torch.zeros(1, channels, *patches.size, device=device))
-    except RuntimeError as error:
+    except BadInput:
+        raise
+    except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:80]
         raise BadInput(f"student {settings.student!r} cannot take images of {patches.size} ({reason})") from None
     if answer.shape[1:] != (channels, *patches.size):

@@ -122,17 +122,17 @@ class ViTMae(nn.Module):
         tokens = tokens + embedding.position_embeddings[0][visible]
         for block in self.vit.blocks:
             tokens = block(tokens)
-        return _Seen(pieces, visible, self.vit.norm(tokens), self._version())
+        return _Seen(pieces, visible, self.vit.norm(tokens), self._written())
 
     def _same(self, seen: _Seen, images: Tensor, mask: Tensor) -> bool:
         visible = _visible(images, mask, self.patches)
         return (
-            seen.version == self._version()
+            seen.version == self._written()
             and torch.equal(visible, seen.visible)
             and torch.equal(_take(self.patches.split(images), visible), seen.pieces)
         )
 
-    def _version(self) -> int:
+    def _written(self) -> int:
         """Count how often the encoder's weights were written to."""
         return sum(weight._version for weight in self.vit.parameters())
 

@@ -9,6 +9,7 @@ from PIL import Image
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.pretrain import pretrain
+from maskgym.pretrain.data import flip
 from maskgym.pretrain.devices import make_fabric
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.report import read
@@ -129,6 +130,28 @@ def test_the_label_book_of_amlp_is_corrected_by_what_was_paid(tmp_path):
     assert any(one.figures["labels changed"] > 0 for one in told)
 
 
+@pytest.mark.parametrize("score_every", [1, 2])
+def test_an_agent_that_remembers_patches_meets_images_as_they_are_stored_and_its_masks_follow_the_flips(
+    tmp_path, score_every
+):
+    loop, asked, heard = loop_of(tiny(tmp_path, "amlp", flips=True, score_every=score_every)), [], []
+    agent, stored = loop.agent, torch.tensor(read_images(loop.settings, "train").images)
+    ask, hear = agent.sample, agent.observe
+    agent.sample = lambda images, index: asked.append((images, index)) or ask(images, index)
+    agent.observe = lambda *told: heard.append(told) or hear(*told)
+    turned = 0
+    for batch in feed_of(loop.settings).batches(0, 6):
+        told = loop.turn(batch)
+        images, mask, cost, index = heard[-1]
+        assert torch.equal(images, stored[index])
+        assert torch.equal(flip(mask, batch.flipped), told.mask)
+        assert torch.equal(flip(cost, batch.flipped), told.patch_loss)
+        turned += not torch.equal(mask, told.mask)
+    assert turned >= 3
+    assert len(asked) == 6 // score_every
+    assert all(torch.equal(images, stored[index]) for images, index in asked)
+
+
 def test_the_report_counts_what_was_hidden(tmp_path):
     settings = tiny(tmp_path, report=True, epochs=2)
     pretrain(settings)
@@ -158,7 +181,6 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
     [
         ({"patch_size": "5"}, "does not divide"),
         ({"crop": "12x12", "recipe": "amlp"}, "remembers"),
-        ({"flips": True, "recipe": "amlp"}, "--no-flips"),
         ({"crop": "32x32"}, "does not fit"),
         ({"crop": "8x8", "report": True}, "random crops"),
         ({"student": "unett"}, "did you mean 'unet'"),
