@@ -49,7 +49,8 @@ def _block(block: Block, palette: dict[str, str]) -> str:
         return _folded(block.caption, _table(block, palette), block.folded)
     if isinstance(block, Gallery):
         shown = "".join(_picture(picture) for picture in block.pictures)
-        return _folded(block.caption, f'<div class="gallery">{shown}</div>', block.folded)
+        kind = "gallery" if isinstance(block.pictures[0].source, str) else "gallery photos"
+        return _folded(block.caption, f'<div class="{kind}">{shown}</div>', block.folded)
     lines = [escape(line) for line in block.lines]
     return f"<p>{lines[0]}</p>" if len(lines) == 1 else f"<ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
@@ -88,7 +89,8 @@ def _picture(picture: Picture) -> str:
         return f'<figure role="img" aria-label="{told}">{_inline(picture)}</figure>'
     coded = base64.b64encode(as_jpeg(picture.source)).decode()
     source = f"data:image/jpeg;base64,{coded}"
-    return f'<figure><img alt="{told}" src="{source}"><figcaption>{told}</figcaption></figure>'
+    brief = escape(picture.alt.partition(":")[0])
+    return f'<figure><img alt="{told}" src="{source}"><figcaption>{brief}</figcaption></figure>'
 
 
 def _inline(picture: Picture) -> str:

@@ -60,6 +60,7 @@ td small { display: block; color: var(--quiet); font-size: .8em; margin-top: .05
 .words td { white-space: normal; overflow-wrap: anywhere; min-width: 5rem }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr));
   gap: 1.6rem 2rem; align-items: start }
+.photos { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)) }
 figure { margin: 0; max-width: 560px }
 figure svg { display: block; width: 100%; height: auto }
 figure svg text { font-family: inherit !important }
