@@ -21,6 +21,7 @@ from maskgym.errors import BadInput
 
 pytest.importorskip("ray")
 
+ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "a-token-of-the-tests-alone-0123456789",
@@ -130,3 +131,12 @@ def test_an_address_that_does_not_answer_is_refused_in_one_line(tmp_path):
         run([*words, "127.0.0.1:1"])
     with pytest.raises(BadInput, match="no Ray cluster answers at 'nonsense'"):
         run([*words, "nonsense"])
+
+
+def test_the_clusters_description_is_one_that_ray_understands():
+    import yaml
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    told = prepare_config(yaml.safe_load((ROOT / "examples" / "studies" / "cluster.yaml").read_text()))
+    validate_config(told)
+    assert told["available_node_types"]["local.cluster.node"]["min_workers"] == 2
