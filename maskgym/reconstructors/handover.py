@@ -222,5 +222,5 @@ def _by(sides: tuple[int, ...]) -> str:
 
 def _families(keys: tuple[str, ...]) -> str:
     """Tell many keys by their first words."""
-    families = sorted({key.split(".")[0] for key in keys})
+    families = sorted({key.removeprefix("net.").split(".")[0] for key in keys})
     return f"{len(keys)} keys ({', '.join(families)})"
