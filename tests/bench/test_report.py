@@ -210,6 +210,13 @@ def test_points_stand_beside_dsc_and_few_methods_are_said_to_be_too_few(study):
     assert "2 methods have points, too few" in markdown(made)
 
 
+def test_points_of_another_form_are_as_good_as_none(study):
+    folder = study / "data0" / "hpm" / "score"
+    folder.mkdir()
+    (folder / "score.json").write_text(json.dumps({"lines": [{"agent": "hpm"}]}))
+    assert read(study).points == {}
+
+
 def test_more_shares_give_a_curve_over_them(study):
     run(study, "hpm", 0, {"p1": 0.9, "p2": 0.9}, share=1.0)
     pictures = [

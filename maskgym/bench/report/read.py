@@ -190,18 +190,24 @@ def _points(folder: Path, pretrained: list[Run]) -> tuple[Interval, float] | Non
     """Points of a method's agent: at the ratio it pre-trained with, or the highest that was played."""
     agent = next((str(run.settings.get("agent", "")) for run in pretrained), "")
     wanted = next((str(run.settings.get("ratio", "")) for run in pretrained), "")
-    found = []
-    for file in sorted([*folder.glob("score/*.json"), *folder.glob("seed*/score/*.json")]):
-        lines = [line for line in _json(file).get("lines", []) if line.get("mode") == "deterministic"]
-        names = list(dict.fromkeys(line["agent"] for line in lines))
-        own = [agent] if agent in names else [name for name in names if name not in ("random", "variance")]
-        ratios = sorted({line["ratio"] for line in lines if line["agent"] in own[:1]})
-        if ratios:
-            ratio = next((ratio for ratio in ratios if f"{ratio:g}" == wanted), ratios[-1])
-            line = next(line for line in lines if (line["agent"], line["ratio"]) == (own[0], ratio))
-            points = [line["points"].get(name) for name in Interval._fields]
-            found.append((Interval(*(math.nan if value is None else value for value in points)), ratio))
+    files = sorted([*folder.glob("score/*.json"), *folder.glob("seed*/score/*.json")])
+    found = [told for file in files if (told := _played(_json(file), agent, wanted))]
     if not found:
         return None
     means = (sum(interval[part] for interval, _ in found) / len(found) for part in range(3))
     return Interval(*means), found[0][1]
+
+
+def _played(scored: dict[str, Any], agent: str, wanted: str) -> tuple[Interval, float] | None:
+    """One agent's points in what `maskgym score` wrote; random and variance are in it whoever was scored."""
+    try:
+        lines = [line for line in scored.get("lines", []) if line["mode"] == "deterministic"]
+        names = list(dict.fromkeys(line["agent"] for line in lines))
+        own = agent if agent in names else next(name for name in names if name not in ("random", "variance"))
+        ratios = sorted(line["ratio"] for line in lines if line["agent"] == own)
+        ratio = next((ratio for ratio in ratios if f"{ratio:g}" == wanted), ratios[-1])
+        line = next(line for line in lines if (line["agent"], line["ratio"]) == (own, ratio))
+        known = [line["points"][name] for name in Interval._fields]
+    except (KeyError, TypeError, IndexError, StopIteration):
+        return None
+    return Interval(*(math.nan if value is None else value for value in known)), ratio
