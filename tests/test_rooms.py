@@ -21,8 +21,9 @@ KNOWS: dict[str, set[str]] = {
     "agent": {"masking"},
     "roster": {"agent", "masking"},
     "envs": {"game", "data", "masking", "reconstructors", "patchnet"},
-    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors", "envs"},
-    "downstream": {"data", "masking", "reconstructors"},
+    "training": set(),
+    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors", "envs", "training"},
+    "downstream": {"data", "masking", "reconstructors", "training"},
 }
 ALL = {*KNOWS, "bench", "commands", "cli", ""}
 # Training a reconstructor is a job and not a network: it plays the game on images.
