@@ -84,7 +84,7 @@ def reward_on_test(algorithm: Algorithm) -> float:
 
 def main(steps: int, runners: int, seed: int) -> None:
     torch.set_num_threads(1)
-    ray.init(num_cpus=runners + 1, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=runners + 1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     config = (
         APPOConfig()
         # The native vector environment plays a runner's games in one batch. RLlib wants resets in a step of their own.
