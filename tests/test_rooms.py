@@ -13,17 +13,18 @@ FILES = sorted((ROOT / "maskgym").rglob("*.py"))
 # The rooms from the ground up: a room may know itself and those the plan names for it, never one above.
 KNOWS: dict[str, set[str]] = {
     "errors": set(),
+    "checkpoint": set(),
     "masking": set(),
-    "reconstructors": {"masking"},
+    "reconstructors": {"masking", "checkpoint"},
     "data": set(),
     "game": {"masking", "reconstructors"},
     "patchnet": {"masking"},
     "agent": {"masking"},
     "roster": {"agent", "masking"},
     "envs": {"game", "data", "masking", "reconstructors", "patchnet"},
-    "training": set(),
-    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors", "envs", "training"},
-    "downstream": {"data", "masking", "reconstructors", "training"},
+    "training": {"checkpoint"},
+    "pretrain": {"game", "data", "agent", "roster", "masking", "reconstructors", "envs", "training", "checkpoint"},
+    "downstream": {"data", "masking", "reconstructors", "training", "checkpoint"},
 }
 ALL = {*KNOWS, "bench", "commands", "cli", ""}
 # Training a reconstructor is a job and not a network: it plays the game on images.

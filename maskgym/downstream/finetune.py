@@ -7,9 +7,8 @@ that was not.
 from __future__ import annotations
 
 import json
-import os
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maskgym import checkpoint
 from maskgym.data.cache import write_atomically
 from maskgym.downstream import pictures
 from maskgym.downstream.data import Labelled, draw, read
@@ -30,7 +30,7 @@ from maskgym.downstream.watch import Watch
 from maskgym.errors import BadInput
 from maskgym.training.folder import Folder
 
-_CHECKPOINT, _MODEL, _SCORES = "checkpoint.pt", "model.safetensors", "scores.json"
+_MODEL, _SCORES = "model.safetensors", "scores.json"
 
 
 def finetune(settings: FineTune) -> dict[str, Any]:
@@ -153,33 +153,16 @@ class _Run:
             "network": self.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        draft = self.folder / f".{_CHECKPOINT}.{os.getpid()}"
-        try:
-            torch.save(state, draft)
-            os.replace(draft, self.folder / _CHECKPOINT)
-        except (OSError, RuntimeError) as error:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
-            reason = str(error).splitlines()[0][:100]
-            raise BadInput(
-                f"cannot save to {self.folder} ({reason}): free some space; the last checkpoint stands"
-            ) from error
+        checkpoint.write(self.folder, state)
 
     def _resume(self) -> None:
-        path = self.folder / _CHECKPOINT
-        if not path.exists():
-            return
-        try:
-            state = torch.load(path, map_location=self.fabric.device, weights_only=True)
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step, self.looks = int(state["step"]), int(state["looks"])
-            self.best, self.seconds = float(state["best"]), float(state["seconds"])
-        except Exception as error:
-            reason = (str(error).splitlines() or [""])[0][:80]
-            raise BadInput(
-                f"{path} is damaged ({type(error).__name__}: {reason}): start anew in another --out"
-            ) from error
+        checkpoint.read(self.folder, self.fabric.device, self._take)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.looks = int(state["step"]), int(state["looks"])
+        self.best, self.seconds = float(state["best"]), float(state["seconds"])
 
 
 def _measure(settings: FineTune, data: Labelled, folder: Path, fabric: Any, seconds: float) -> dict[str, Any]:

@@ -7,7 +7,6 @@ not.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import cos, pi
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from maskgym import checkpoint
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import chance
@@ -25,8 +25,6 @@ from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
 from maskgym.reconstructors import baselines
 from maskgym.reconstructors.frozen import channels_last, freeze
-
-_CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -153,32 +151,23 @@ def _save(folder: Path, settings: TrainSettings, network: nn.Module, optimiser: 
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
     }
-    draft = folder / f".{_CHECKPOINT}.{os.getpid()}"
-    try:
-        torch.save(state, draft)
-        os.replace(draft, folder / _CHECKPOINT)
-    except (OSError, RuntimeError) as error:
-        draft.unlink(missing_ok=True)
-        raise BadInput(f"cannot save to {folder} ({error}): free some space; the last checkpoint stands") from error
+    checkpoint.write(folder, state)
 
 
 def _resume(folder: Path, settings: TrainSettings, network: nn.Module, optimiser: Any) -> int:
     """Load the folder's checkpoint if it has one made with the same settings; returns the steps already done."""
-    path = folder / _CHECKPOINT
-    if not path.exists():
-        return 0
-    try:
-        state = torch.load(path, map_location=settings.device, weights_only=True)
-        then = json.loads(state["settings"])
-    except Exception as error:
-        raise BadInput(f"{path} is damaged ({type(error).__name__}): remove it to start anew") from error
-    now = json.loads(json.dumps(asdict(settings)))
-    differ = [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]
-    if differ:
-        raise BadInput(f"{folder} holds a run with other settings ({'; '.join(differ)}): choose another --out")
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    done = []
+
+    def take(state: dict[str, Any]) -> None:
+        then, now = json.loads(state["settings"]), json.loads(json.dumps(asdict(settings)))
+        if differ := [f"{key} was {then.get(key)!r}, is {now[key]!r}" for key in now if then.get(key) != now[key]]:
+            raise BadInput(f"{folder} holds a run with other settings ({'; '.join(differ)}): choose another --out")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        done.append(int(state["step"]))
+
+    checkpoint.read(folder, settings.device, take)
+    return done[0] if done else 0
 
 
 def _board(folder: Path) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from maskgym import checkpoint
 from maskgym.errors import BadInput
 
-_SETTINGS, _CHECKPOINT, _METRICS = "settings.json", "checkpoint.pt", "metrics.csv"
+_SETTINGS, _METRICS = "settings.json", "metrics.csv"
 
 
 class Folder:
@@ -46,34 +46,20 @@ class Folder:
         """Write the agent as others load it and, for a run that can be resumed, a checkpoint beside it."""
         if optimiser is not None:
             state = {"weights": agent.state_dict(), "optimiser": optimiser.state_dict(), "turns": turns}
-            draft = self.path / f".{_CHECKPOINT}.{os.getpid()}"
-            try:
-                torch.save(state, draft)
-                os.replace(draft, self.path / _CHECKPOINT)
-            except (OSError, RuntimeError) as error:
-                with suppress(OSError):
-                    draft.unlink(missing_ok=True)
-                reason = str(error).splitlines()[0][:100]
-                raise BadInput(
-                    f"cannot save to {self.path} ({reason}): free some space; the last checkpoint stands"
-                ) from error
+            checkpoint.write(self.path, state)
         agent.save(self.path)
 
     def load(self, agent: Any, optimiser: torch.optim.Optimizer) -> list[int]:
         """Load the last checkpoint into agent and optimiser; returns the turns played, [] if there is no checkpoint."""
-        path = self.path / _CHECKPOINT
-        if not path.exists():
-            return []
-        try:
-            state = torch.load(path, map_location=agent.board.device, weights_only=True)
+        turns: list[int] = []
+
+        def take(state: dict[str, Any]) -> None:
             agent.load_state_dict(state["weights"])
             optimiser.load_state_dict(state["optimiser"])
-            return [int(turn) for turn in state["turns"]]
-        except Exception as error:
-            reason = (str(error).splitlines() or [""])[0][:80]
-            raise BadInput(
-                f"{path} is damaged ({type(error).__name__}: {reason}): start anew in another --out"
-            ) from error
+            turns.extend(int(turn) for turn in state["turns"])
+
+        checkpoint.read(self.path, agent.board.device, take)
+        return turns
 
     def _compare(self, there: Path, settings: dict[str, Any]) -> None:
         try:
