@@ -14,7 +14,7 @@ import tyro
 from maskgym.agent import Agent
 from maskgym.bench import par
 from maskgym.bench.points import count_images, play, points
-from maskgym.commands.which_game import WhichGame
+from maskgym.commands.which_game import Game
 from maskgym.envs.rendering import beside, enlarge, grey
 from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
@@ -36,25 +36,13 @@ def masks(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Game):
     """Train an agent: checkpoints, TensorBoard, metrics.csv and the agent itself in one folder."""
 
     agent: Annotated[str, tyro.conf.Positional]
     """Name and settings, as a3c or "a3c?credit=own&lr=3e-4"."""
     out: Path
     """Folder of the run; score the agent with NAME:FOLDER."""
-    env: str = "maskgym:MaskMIM-v0"
-    """A registered id, see `maskgym envs`."""
-    dataset: str = ""
-    """Where images come from, as lgg:/data/kaggle_3m; empty = the id's own."""
-    reconstructor: str = ""
-    """The frozen network; empty = the id's own."""
-    image_size: str = ""
-    """Pixels along each axis, as 128x128; empty = the id's own."""
-    patch_size: str = ""
-    """Pixels of a patch; empty = the id's own."""
-    split_file: str = ""
-    """A split saved by `maskgym data split`."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     piece: int = 0
@@ -69,8 +57,6 @@ class Train:
     """Go on from the last checkpoint in --out."""
     seed: int = 0
     """Of weights and all chance."""
-    device: str = "cpu"
-    """cpu or cuda."""
     save_every: str = "10_000"
     """Masks between two checkpoints."""
     judge_every: str = "10_000"
@@ -90,7 +76,7 @@ class Train:
             masks(self.judge_every),
             self.on_worker_death,
         )
-        keywords = self._game().keywords() | {"ratio": self.ratio, "piece": self.piece}
+        keywords = self.keywords() | {"ratio": self.ratio, "piece": self.piece}
         torch.set_num_threads(1)  # processes run side by side
         val = Task(Settings.of({**keywords, "split": "val"}))
         agent = make_agent(self.agent, board=board_of(val), seed=self.seed)
@@ -106,17 +92,6 @@ class Train:
             return 130
         print(f"trained for {paid} masks: `maskgym score {name}:{self.out}`, `tensorboard --logdir {self.out}`")
         return 0
-
-    def _game(self) -> WhichGame:
-        return WhichGame(
-            env=self.env,
-            dataset=self.dataset,
-            reconstructor=self.reconstructor,
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-            split_file=self.split_file,
-            device=self.device,
-        )
 
     def _check(self, agent: Agent) -> None:
         if not agent.learns:

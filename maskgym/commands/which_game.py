@@ -1,4 +1,4 @@
-"""The options by which par, score and gallery say which game they mean, and the game made from them."""
+"""The options by which train, par, score and gallery say which game they mean, and the game made from them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhichGame:
+class Game:
     """An environment id, and what differs from its defaults."""
 
     env: str = "MaskMIM-v0"
@@ -27,12 +27,8 @@ class WhichGame:
     """Pixels along each axis, as 128x128; empty = the id's own."""
     patch_size: str = ""
     """Pixels of a patch; empty = the id's own."""
-    split: str = "test"
-    """Which images: train, val or test."""
     split_file: str = ""
     """A split saved by `maskgym data split`."""
-    images: int = 0
-    """Only the first so many images of the split; 0 = all."""
     device: str = "cpu"
     """cpu or cuda."""
 
@@ -46,6 +42,16 @@ class WhichGame:
         given = ("dataset", "reconstructor", "image_size", "patch_size", "split_file")
         own = {option: getattr(self, option) for option in given if getattr(self, option)}
         return {**IDS[name], **own, "device": self.device}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichGame(Game):
+    """A game on the images of one split."""
+
+    split: str = "test"
+    """Which images: train, val or test."""
+    images: int = 0
+    """Only the first so many images of the split; 0 = all."""
 
     def task(self) -> Task:
         """The game itself, on the split asked for."""
