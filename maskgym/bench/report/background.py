@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections import defaultdict
+from collections import Counter, defaultdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from maskgym.bench.report import charts
 from maskgym.bench.report.blocks import Block, Cell, Gallery, Picture, Section, Table, text
-from maskgym.bench.report.read import Study
+from maskgym.bench.report.read import WAITING, Study
 from maskgym.bench.statistics import RESAMPLES
 
 _AXES = ("data", "seed", "split_file", "out", "weights", "label_share")  # what a study varies by itself
@@ -130,8 +130,11 @@ def _flat(settings: dict[str, Any], before: str = "") -> dict[str, str]:
 
 def unfinished(study: Study) -> Section:
     """Name what is missing."""
-    rows = tuple((Cell(name), Cell(why)) for name, why in study.unfinished.items())
-    return Section("Not finished", 2, [Table("Cells without a result, and why.", ("cell", "why"), rows, words=True)])
+    waiting = Counter(name.rpartition("/seed")[0] for name, why in study.unfinished.items() if why == WAITING)
+    rows = [(Cell(name), Cell(why)) for name, why in study.unfinished.items() if why != WAITING]
+    rows += [(Cell(f"{name}, {count} cell{'s' * (count > 1)}"), Cell(WAITING)) for name, count in waiting.items()]
+    table = Table("Cells without a result, and why.", ("cell", "why"), tuple(rows), words=True)
+    return Section("Not finished", 2, [table])
 
 
 def how_made(study: Study) -> Section:

@@ -14,6 +14,7 @@ from typing import Any
 from maskgym.bench.statistics import Interval
 from maskgym.errors import BadInput
 
+WAITING = "not run yet"
 _MANY = ("msd", "folder")  # layouts of many data sets: the folder tells which
 Curve = list[dict[str, float]]  # the rows of a metrics.csv, without what is empty
 
@@ -77,7 +78,7 @@ def read(folder: Path) -> Study:
     methods = [*planned, *(method for method in seen if method not in planned)]
     pretrained = [
         _run(file.parent, file.parent.parent, 0.0)
-        for file in sorted(folder.glob("data*/*/seed*/pretrain/settings.json"))
+        for file in sorted(folder.glob("data*/*/seed[0-9]*/pretrain/model.safetensors"))
     ]
     finished = {f"{run.place}/{run.method}/seed{run.seed}/share{run.share:g}" for run in runs}
     unfinished = _unfinished(plan, cells, finished) | damaged
@@ -108,7 +109,7 @@ def _names(data: dict[str, str]) -> dict[str, str]:
 
 
 def _runs(folder: Path, damaged: dict[str, str]) -> Iterator[Run]:
-    for file in sorted(folder.glob("data*/*/seed*/share*/scores.json")):
+    for file in sorted(folder.glob("data*/*/seed[0-9]*/share[0-9]*/scores.json")):
         try:
             run = _run(file.parent, file.parent.parent, float(file.parent.name.removeprefix("share")), _json(file))
         except ValueError:
@@ -181,7 +182,7 @@ def _unfinished(plan: dict[str, Any], cells: list[dict[str, Any]], finished: set
     missing = {}
     for name in dict.fromkeys([*said, *names]):
         if name not in finished:
-            error = said.get(name, {}).get("error") or ["not run yet"]
+            error = said.get(name, {}).get("error") or [WAITING]
             missing[name] = str(error[-1] if isinstance(error, list) and error else error)
     return missing
 

@@ -43,11 +43,12 @@ nav .level3 { display: none }
 .caption { margin: 0 0 .5rem; max-width: 100ch }
 summary { cursor: pointer; max-width: 100ch }
 details[open] > summary { margin-bottom: .6rem }
-.scroll { overflow-x: auto; border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink);
+.scroll { overflow-x: auto; width: fit-content; max-width: 100%;
+  border-top: 1.5px solid var(--ink); border-bottom: 1.5px solid var(--ink);
   background: linear-gradient(to left, var(--paper), transparent) right / 2.5rem 100% no-repeat local,
     linear-gradient(to left, var(--edge), transparent) right / .8rem 100% no-repeat scroll }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; line-height: 1.3; font-variant-numeric: tabular-nums }
-th, td { padding: .42rem .6rem; text-align: right; vertical-align: top; white-space: nowrap }
+table { border-collapse: collapse; font-size: .9rem; line-height: 1.3; font-variant-numeric: tabular-nums }
+th, td { padding: .42rem .75rem; text-align: right; vertical-align: top; white-space: nowrap }
 thead th { font-weight: 600; vertical-align: bottom; white-space: normal; border-bottom: 1px solid var(--ink) }
 tbody tr + tr > * { border-top: 1px solid var(--rule) }
 tbody tr:hover > * { background: var(--shade) }
@@ -57,7 +58,7 @@ thead th:first-child { font-weight: 600 }
 th i { display: inline-block; width: .62rem; height: .62rem; border-radius: 50%; margin-right: .45rem }
 td small { display: block; color: var(--quiet); font-size: .8em; margin-top: .05rem }
 .words th, .words td { text-align: left }
-.words td { white-space: normal; overflow-wrap: anywhere; min-width: 5rem }
+.words td { white-space: normal; overflow-wrap: break-word; max-width: 40rem }
 .gallery { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr));
   gap: 1.6rem 2rem; align-items: start }
 .photos { grid-template-columns: repeat(auto-fill, minmax(min(100%, 280px), 1fr)) }
