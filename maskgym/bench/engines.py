@@ -20,6 +20,8 @@ Heard = Callable[[Cell, Told], None]
 class Engine(Protocol):
     """Takes cells and runs as many of them at once as it has room for."""
 
+    room: int
+
     def submit(self, cell: Cell) -> Future[Told]:
         """Run a cell as soon as there is room."""
         ...
@@ -39,7 +41,7 @@ class Local:
     """
 
     def __init__(self, out: Path, workers: int, command: tuple[str, ...] = MASKGYM):
-        self.out, self.command = out, command
+        self.out, self.room, self.command = out, workers, command
         self.pool, self.ending = ThreadPoolExecutor(workers), Event()
 
     def submit(self, cell: Cell) -> Future[Told]:

@@ -42,18 +42,27 @@ class OnRay:
             _ask(address)
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        self.task = ray.remote(_there)
+        self.task, self.own = ray.remote(_there), not address
         self.refs: list[Any] = []
+        self.room = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, cell: Cell) -> Future[dict[str, Any]]:
         """Let the cluster run a cell where there is room; a cell whose machine is lost is given to another."""
         gpus = int(
             any(a == "--device" and b.startswith("cuda") for a, b in zip(cell.words, cell.words[1:], strict=False))
         )
+        if gpus and not self.ray.cluster_resources().get("GPU"):
+            self._no_gpu(cell)
         task = self.task.options(num_cpus=1, num_gpus=gpus, max_retries=3, name=cell.name)
         self.refs.append(task.remote(self.out, cell, self.command, os.getcwd()))
         future: Future[dict[str, Any]] = self.refs[-1].future()
         return future
+
+    def _no_gpu(self, cell: Cell) -> None:
+        """A cluster may still grow one; this machine will not."""
+        if self.own:
+            raise BadInput(f"{cell.name} says --device cuda and there is no GPU here: give --address of a cluster")
+        print(f"{cell.name}: waits until the cluster has a GPU", flush=True)
 
     def stop(self) -> None:
         """End what runs, wait until it has ended, and leave the cluster."""

@@ -125,7 +125,7 @@ def _method(told: dict[str, Any]) -> Method:
     from maskgym.pretrain.recipes import recipe
 
     _known(told, ("name", "recipe", "pretrain", "finetune"), "a method")
-    own = told.get("recipe", "")
+    own = str(told.get("recipe", ""))
     if own:
         recipe(own)
     return Method(_name(told.get("name") or own), own, **_settings(told))
@@ -139,7 +139,7 @@ def _stage(told: dict[str, Any], kind: str) -> Stage:
     parts = {"name": str, "on": int} | ({} if kind == "reconstructor" else {"agent": str, "reconstructor": str})
     made = get_type_hints(TrainSettings if kind == "reconstructor" else Train)
     _check(told, _allowed(made) | dict.fromkeys(_SIZES, str) | parts, f"[{kind}]")
-    agent = told.get("agent", "a3c" if kind == "policy" else "")
+    agent = str(told.get("agent", "a3c" if kind == "policy" else ""))
     if agent and not trained_first(agent):
         raise BadInput(f"[policy] trains agents like a3c by workers: {agent!r} is not one, methods name it themselves")
     options = {key: value for key, value in told.items() if key not in parts}

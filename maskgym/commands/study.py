@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -54,10 +55,11 @@ class Study:
         def heard(cell: Cell, told: dict[str, Any]) -> None:
             nonlocal ended
             ended += 1
-            print(f"{cell.name}: {told['state']}, {span(told['seconds'])}{_rest(out, cells, self.workers)}", flush=True)
+            print(f"{cell.name}: {told['state']}, {span(told['seconds'])}{_rest(out, cells, engine.room)}", flush=True)
 
         try:
-            wrong = run_all(out, cells, self._engine(out), heard)
+            engine = self._engine(out)
+            wrong = run_all(out, cells, engine, heard)
         except KeyboardInterrupt:
             print(f"interrupted; {ended} cells ended in this start. The same command goes on where it stopped.")
             return 130
@@ -119,7 +121,8 @@ class Status:
             if one.state == "failed":
                 console.print(f"failed   {one.cell.name}: {one.told['error'][-1]}", style="red", markup=False)
             elif one.state == "running":
-                where = f"process {one.told.get('pid')} on {one.told.get('host')}"
+                since = span(time.time() - float(one.told.get("since", time.time())))
+                where = f"process {one.told.get('pid')} on {one.told.get('host')}, for {since}"
                 console.print(f"running  {one.cell.name}: {where}", markup=False)
         console.print(_estimate(standings, self.workers))
 
