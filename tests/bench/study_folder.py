@@ -50,7 +50,6 @@ def pretraining(out: Path, method: str, seed: int, place: str = "data0", **setti
     (folder / "pictures").mkdir(parents=True)
     told = {"agent": method, "ratio": "0.75", "student": "unet", "seed": seed, "epochs": 2}
     (folder / "settings.json").write_text(json.dumps(told | settings))
-    (folder / "model.safetensors").touch()
     steps = np.arange(1, 5) * 10
     curve(folder, {"step": steps, "held-out loss": 2 / steps, "patch mean": np.full(4, 0.1)})
     Image.new("RGB", (60, 40), "black").save(folder / "pictures" / "epoch-0002.png")

@@ -101,8 +101,8 @@ def test_means_are_those_of_the_scores(made):
     }
     assert table["hpm"]["DSC"].bold
     assert not table["random"]["DSC"].bold
-    assert table["hpm"]["HD95 ↓"].text == "55.0"
-    assert table["scratch"]["HD95 ↓"].bold  # less is better
+    assert table["hpm"]["HD95\N{NO-BREAK SPACE}↓"].text == "55.0"
+    assert table["scratch"]["HD95\N{NO-BREAK SPACE}↓"].bold  # less is better
     assert table["hpm"]["seeds x patients"].text == "2 x 3"
     assert table["hpm"]["left out"].text == "2"  # p3, in both runs
 
@@ -185,6 +185,11 @@ def test_what_is_not_finished_is_named_with_its_reason(study):
     assert "4 cells are not finished" in made.lead
     table = rows(tables(made, "lesion: mean over seeds and patients")[0])
     assert table["hpm"]["seeds x patients"].text == "1 x 3"
+
+
+def test_a_pre_training_that_still_runs_is_left_out(study):
+    cell(study, "data0/hpm/seed1/pretrain", "pretrain", 9, "failed", error=["no"])
+    assert [run.seed for run in read(study).pretrained if run.method == "hpm"] == [0]
 
 
 def test_a_study_without_its_plan_curves_and_pictures_is_told_all_the_same(study, tmp_path):

@@ -76,7 +76,7 @@ def _means(by_method: dict[str, list[Run]], region: str) -> Table:
     units = sorted({str(run.scores.get("distances_in", "")) for runs in by_method.values() for run in runs} - {""})
     unit = f" HD95 in {' or '.join(units)}, less is better." if units else " HD95: less is better."
     caption = f"{region}: mean over seeds and patients, with 95 % interval.{unit} Bold: best mean of the column."
-    names = [f"{metric} ↓" if metric in LOWER else metric for metric in METRICS]
+    names = [f"{metric}\N{NO-BREAK SPACE}↓" if metric in LOWER else metric for metric in METRICS]
     return Table(caption, ("method", *names, "seeds x patients", "left out"), tuple(rows))
 
 

@@ -76,9 +76,11 @@ def read(folder: Path) -> Study:
     data = {run.place: str(run.scores.get("data", run.place)) for run in sorted(runs, key=lambda run: run.place)}
     planned = [method for method, _ in plan.get("methods", ())]
     methods = [*planned, *(method for method in seen if method not in planned)]
+    done = {folder / told["cell"] for told in cells if told.get("state") == "finished"}
     pretrained = [
         _run(file.parent, file.parent.parent, 0.0)
-        for file in sorted(folder.glob("data*/*/seed[0-9]*/pretrain/model.safetensors"))
+        for file in sorted(folder.glob("data*/*/seed[0-9]*/pretrain/settings.json"))
+        if file.parent in done
     ]
     finished = {f"{run.place}/{run.method}/seed{run.seed}/share{run.share:g}" for run in runs}
     unfinished = _unfinished(plan, cells, finished) | damaged
