@@ -155,9 +155,13 @@ def test_page_and_markdown_hold_the_same_tables(made):
 
 def test_names_are_no_markup(study):
     run(study, "random", 2, {"p1": 0.5}, regions=("<b>x|y_z</b>",), data="folder:/x/<script>")
+    run(study, "<script>m_1&", 0, {"p1": 0.5})
+    pretraining(study, "<script>m_1&", 0)
     made = build(read(study))
     told = Page(html(made))
     assert "script" not in told.names
+    assert "&lt;script&gt;m_1&amp;" in html(made)
+    assert r"| \<script\>m\_1&" in markdown(made)
     assert "&lt;b&gt;x|y_z&lt;/b&gt;" in html(made)
     assert r"\<b\>x\|y\_z\</b\>" in markdown(made)
 
