@@ -25,11 +25,16 @@ from typing import IO, Any
 from maskgym.bench.plan import Cell
 
 MASKGYM = (sys.executable, "-m", "maskgym.cli")
+# Where a study runs in the background, or in Ray, SIGINT is ignored or blocked, and would be in the command, too.
+_HEARS = (
+    "import os, signal, sys; signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT]); "
+    "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+)
 _PACKAGES = ("maskgym", "torch", "monai", "numpy")
 _RUNS = ("pretrain", "finetune", "policy")  # commands that go on with --resume
 _BEAT = 0.1  # seconds between two looks at a command
 _MARK = 1.0  # seconds between two marks of the time
-_GRACE = 30.0  # seconds a command is given to save and leave
+GRACE = 30.0  # seconds a command is given to save and leave
 
 
 class Stopped(Exception):
@@ -78,6 +83,8 @@ def run_cell(
     with _alone(out, cell, stop) as (lock, earlier):
         if (told := state(out, cell))["state"] == "finished":
             return told  # by whom we waited for
+        if stop.is_set():
+            raise Stopped
         words = [*command, *cell.words]
         if cell.kind in _RUNS and (cell.leaves.parent / "settings.json").exists():
             words.append("--resume")
@@ -100,7 +107,7 @@ def _run(words: list[str], log: Path, lock: IO[str], stop: Event) -> tuple[int, 
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     with log.open("w+b") as file:
         child = subprocess.Popen(
-            words,
+            [sys.executable, "-ISc", _HEARS, *words],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -127,7 +134,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     """Ask a command to save and leave, then end it and what it started."""
     child.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
-        child.wait(_GRACE)
+        child.wait(GRACE)
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()

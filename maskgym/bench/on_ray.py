@@ -7,14 +7,23 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from threading import Event
 from typing import Any
+from uuid import uuid4
 
-from maskgym.bench.cells import MASKGYM, run_cell
+from maskgym.bench.cells import GRACE, MASKGYM, run_cell, running
 from maskgym.bench.plan import Cell
 from maskgym.errors import BadInput
 
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # commands that ask for no GPU may see it
+    "RAY_raylet_start_wait_time_s": "120",  # where all cores are busy, 30 are too few
+}
 _CONNECT, _ANSWER = 4.0, 12.0  # seconds that an address is given
 
 
@@ -35,15 +44,16 @@ class OnRay:
         except ImportError:
             raise BadInput("--engine ray needs Ray: pip install maskgym[ray], or leave --engine away") from None
         self.ray, self.out, self.command = ray, out.absolute(), command
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
         address = address or os.environ.get("RAY_ADDRESS", "")
         if address:
             _ask(address)
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
         self.task, self.own = ray.remote(_there), not address
-        self.refs: list[Any] = []
+        self.submitted: list[tuple[Any, Cell]] = []
+        self.halt = self.out / "cells" / f".halt-{uuid4().hex}"
         self.room = max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, cell: Cell) -> Future[dict[str, Any]]:
@@ -54,8 +64,9 @@ class OnRay:
         if gpus and not self.ray.cluster_resources().get("GPU"):
             self._no_gpu(cell)
         task = self.task.options(num_cpus=1, num_gpus=gpus, max_retries=3, name=cell.name)
-        self.refs.append(task.remote(self.out, cell, self.command, os.getcwd()))
-        future: Future[dict[str, Any]] = self.refs[-1].future()
+        ref = task.remote(self.out, cell, self.command, os.getcwd(), self.halt)
+        self.submitted.append((ref, cell))
+        future: Future[dict[str, Any]] = ref.future()
         return future
 
     def _no_gpu(self, cell: Cell) -> None:
@@ -66,15 +77,36 @@ class OnRay:
 
     def stop(self) -> None:
         """End what runs, wait until it has ended, and leave the cluster."""
-        _, left = self.ray.wait(self.refs, num_returns=len(self.refs), timeout=0) if self.refs else ([], [])
-        for ref in left:
-            self.ray.cancel(ref)
+        refs = [ref for ref, _ in self.submitted]
+        left = self.ray.wait(refs, num_returns=len(refs), timeout=0)[1] if refs else []
         if left:
-            self.ray.wait(left, num_returns=len(left), timeout=40)
+            self.halt.touch()  # a task that was on its way to a worker is not stopped by being cancelled
+            for ref in left:
+                self.ray.cancel(ref)
+            until = time.monotonic() + GRACE + 10
+            self.ray.wait(left, num_returns=len(left), timeout=GRACE + 10)
+            while time.monotonic() < until and any(self._at_work()):
+                time.sleep(0.2)
         self.ray.shutdown()
+        self.halt.unlink(missing_ok=True)
+
+    def _at_work(self) -> Iterator[bool]:
+        return (running(self.out, cell) is not None for _, cell in self.submitted)
 
 
-def _there(out: Path, cell: Cell, command: tuple[str, ...], folder: str) -> dict[str, Any]:
+class _Halted(Event):
+    """Set when a file is there."""
+
+    def __init__(self, file: Path):
+        super().__init__()
+        self.file = file
+
+    def is_set(self) -> bool:
+        """Look."""
+        return self.file.exists()
+
+
+def _there(out: Path, cell: Cell, command: tuple[str, ...], folder: str, halt: Path) -> dict[str, Any]:
     """Run a cell on whatever machine this is."""
     if not out.is_dir() or not Path(folder).is_dir():
         raise BadInput(f"{socket.gethostname()} does not see {out} or {folder}: all machines must share them")
@@ -82,7 +114,7 @@ def _there(out: Path, cell: Cell, command: tuple[str, ...], folder: str) -> dict
     import ray
 
     node = {"node": ray.get_runtime_context().get_node_id()}
-    return run_cell(out, cell, command or MASKGYM, more=node)
+    return run_cell(out, cell, command or MASKGYM, _Halted(halt), node)
 
 
 def _ask(address: str) -> None:

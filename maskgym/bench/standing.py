@@ -29,7 +29,7 @@ def stand(out: Path, cells: list[Cell]) -> list[Standing]:
     for cell in cells:
         told = state(out, cell)
         holder = running(out, cell) if told["state"] != "finished" else None
-        looked.append((cell, "running" if holder else str(told["state"]), holder or told))
+        looked.append((cell, str(told["state"]), told) if holder is None else (cell, "running", holder))
     known = [(cell, float(told["seconds"])) for cell, where, told in looked if where == "finished"]
     return [Standing(*one, 0.0 if one[1] == "finished" else _guess(one[0], known)) for one in looked]
 
