@@ -17,11 +17,10 @@ from maskgym.errors import BadInput
 from maskgym.masking.observation import from_observation
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import select
-from maskgym.patchnet import ResidualPatchNet, strides
+from maskgym.patchnet import ResidualPatchNet, table3_head, table3_trunk
 from maskgym.training.learner import train_alone
 
 _CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 _POOL: dict[int, Any] = {2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -35,11 +34,13 @@ class A3CSettings:
     "centred": its own loss against the mean of the hidden ones. "own": its own loss against the critic's guess."""
     reach: int = 1
     """How far the consequences of hiding a patch are looked for, in patches; -1 = over the whole image."""
+    whole: float = 0.5
+    """Weight of the whole image's reward, compared in the same way, beside what happened within reach ("joint")."""
     policy_gradient: Literal["sample", "bernoulli"] = "sample"
     """Whose probability is pushed: that of the ordered sample really drawn, or of N independent coins (the paper)."""
     network: Literal["residual", "table3"] = "residual"
     """The trunk: residual with group norms, or the paper's table III with batch norms."""
-    width: int = 48
+    width: int = 96
     """Features per patch."""
     images: int = 8
     """Images an update."""
@@ -209,8 +210,8 @@ class A3C(Agent):
             without = (around * ~hidden).sum(1, keepdim=True) / (repeat - times).clamp(min=1)
             known = (times > 0) & (times < repeat)
             return _standard(torch.where(known, with_it - without, 0.0) * (2.0 * hidden - 1))
-        others = (around.sum(1, keepdim=True) - around) / (repeat - 1)
-        return _standard(around - others)
+        total = paid.mean(2, keepdim=True)  # noisy, but true: what happens out of reach counts, too
+        return _standard(_above_others(around)) + s.whole * _standard(_above_others(total))
 
 
 class A3CPaper(A3C):
@@ -233,8 +234,8 @@ class ActorCritic(nn.Module):
         self.actor: nn.Module
         self.critic: nn.Module
         if settings.network == "table3":
-            self.trunk = _table3_trunk(channels, patches, width)
-            self.actor, self.critic = _table3_head(patches.dims, width), _table3_head(patches.dims, width)
+            self.trunk = table3_trunk(channels, patches, width)
+            self.actor, self.critic = table3_head(patches.dims, width), table3_head(patches.dims, width)
         else:
             self.trunk = ResidualPatchNet(channels, patches, width)
             self.actor, self.critic = conv(width, 1, 1), conv(width, 1, 1)
@@ -249,23 +250,6 @@ class ActorCritic(nn.Module):
             logits = logits - logits.mean(1, keepdim=True)
             logits = self.temperature * logits / (logits.std(1, keepdim=True) + 0.1)
         return logits, values
-
-
-def _block(dims: int, inside: int, outside: int, kernel: Any = 3, stride: Any = 1, padding: int = 1) -> list[nn.Module]:
-    return [_CONV[dims](inside, outside, kernel, stride, padding), _NORM[dims](outside), nn.ReLU(inplace=True)]
-
-
-def _table3_trunk(channels: int, patches: Patches, width: int) -> nn.Sequential:
-    layers = _block(patches.dims, channels, width)
-    for kernel, stride, padding in strides(patches.patch):  # as many halvings as the patch side asks for
-        layers += _block(patches.dims, width, width, kernel, stride, padding)
-    return nn.Sequential(*layers, *_block(patches.dims, width, width))
-
-
-def _table3_head(dims: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        *[layer for _ in range(3) for layer in _block(dims, width, width)], _CONV[dims](width, 1, 3, 1, 1)
-    )
 
 
 def drawing_gradient(logits: Tensor, order: Tensor, drawn: int) -> Tensor:
@@ -294,6 +278,11 @@ def _around(paid: Tensor, patches: Patches, reach: int) -> Tensor:
     if reach < 0:
         return paid.mean(1, keepdim=True).expand_as(paid)
     return _POOL[patches.dims](paid.view(-1, 1, *patches.grid), 2 * reach + 1, 1, reach).flatten(1)
+
+
+def _above_others(paid: Tensor) -> Tensor:
+    """Compare each mask (I, M, ...) with the mean of the other masks of its image."""
+    return paid - (paid.sum(1, keepdim=True) - paid) / (paid.shape[1] - 1)
 
 
 def _standard(advantage: Tensor) -> Tensor:
