@@ -61,7 +61,10 @@ def make_student(name: str, channels: int, patches: Patches, settings: dict[str,
         near = get_close_matches(name, STUDENTS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(STUDENTS)}"
         raise BadInput(f"there is no student {name!r}: {hint}")
+    told = dict(settings or {})
+    if isinstance(told.get("widths"), int):
+        told["widths"] = (told["widths"],)
     try:
-        return STUDENTS[name](channels, patches, dict(settings or {}))
+        return STUDENTS[name](channels, patches, told)
     except TypeError as error:
         raise BadInput(f"student {name!r} has no such setting ({str(error).rpartition('() ')[2]})") from None

@@ -186,6 +186,7 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
         ({"student": "unett"}, "did you mean 'unet'"),
         ({"student_settings": "wdths=4,8"}, "wdths"),
         ({"student_settings": "widths=4,8,16,32,64,128"}, "multiples of 32"),
+        ({"student": "basicunet", "student_settings": "widths=4,4,4,4"}, "cannot take images of"),
         ({"agent": "varianc"}, "did you mean variance"),
         ({"agent": "a3c"}, "trained first"),
         ({"loss": "hiden-mean"}, "did you mean"),

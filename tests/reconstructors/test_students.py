@@ -89,6 +89,7 @@ def test_the_papers_widths_are_what_is_built_without_settings():
         ("resnet-50", {}, "there are unet, basicunet"),
         ("unet", {"wdths": (4, 8)}, "wdths"),
         ("unet", {"widths": (4,)}, "2 or more"),
+        ("unet", {"widths": 4}, "2 or more"),
         ("basicunet", {"widths": (4, 4, 4, 4, 4, 4)}, "5 at most"),
         ("vit-mae", {"width": 10, "heads": 3}, "heads 3 must divide width 10"),
         ("vit-mae", {"heads": 0}, "heads 0"),
