@@ -39,18 +39,22 @@ class OnRay:
     """
 
     def __init__(self, out: Path, address: str = "", workers: int = 1, command: tuple[str, ...] = ()):
+        for name, value in _SETTINGS.items():  # read by Ray when it is imported
+            os.environ.setdefault(name, value)
         try:
             import ray
         except ImportError:
             raise BadInput("--engine ray needs Ray: pip install maskgym[ray], or leave --engine away") from None
         self.ray, self.out, self.command = ray, out.absolute(), command
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
         address = address or os.environ.get("RAY_ADDRESS", "")
         if address:
             _ask(address)
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise BadInput(f"Ray does not start ({reason}): try again, or use --engine local") from error
         self.task, self.own = ray.remote(_there), not address
         self.submitted: list[tuple[Any, Cell]] = []
         self.halt = self.out / "cells" / f".halt-{uuid4().hex}"
