@@ -184,6 +184,10 @@ BAD = {
     "window too large": ({"window": "64x64"}, "does not fit into image_size 32x32"),
     "size of letters": ({"image_size": "big"}, "is not a size"),
     "size that cannot be halved": ({"network": "unet?widths=4,8,8", "image_size": "30x30"}, "do not suit this network"),
+    "size that is halved to nothing": (
+        {"network": "basicunet?widths=4,4,4,4", "image_size": "16x16"},
+        "do not suit this network",
+    ),
     "unknown device": ({"device": "tpu"}, "device 'tpu' is not here"),
     "no such data": ({"data": "lgg:/nowhere"}, "/nowhere"),
 }
