@@ -78,7 +78,7 @@ def cluster():
 
         try:
             start("--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false")
-            wait_for(lambda: listens(port), nodes[0], log)
+            wait_for(lambda: log.read_text().count("runtime started") == 1, nodes[0], log)
             for up in (2, 3):  # one after the other: at once they would take the same sockets
                 start(f"--address=127.0.0.1:{port}", "--num-cpus=1")
                 wait_for(lambda up=up: log.read_text().count("runtime started") == up, nodes[0], log)
@@ -100,12 +100,6 @@ def wait_for(ready: Callable[[], bool], head: subprocess.Popen[bytes], log: Path
         assert head.poll() is None, log.read_text()
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.1)
-
-
-def listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 def test_cells_run_on_the_machines_of_a_cluster_each_once(tmp_path, cluster):
