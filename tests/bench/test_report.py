@@ -253,6 +253,15 @@ def test_settings_say_what_is_common_and_what_is_not(study):
     assert "seed" not in common
 
 
+def test_a_measure_that_is_left_out_more_often_is_named(study):
+    file = study / "data0" / "hpm" / "seed0" / "share0.1" / "scores.json"
+    told = json.loads(file.read_text())
+    told["patients"]["p1"]["lesion"]["SEN"] = None
+    file.write_text(json.dumps(told))
+    left = rows(tables(build(read(study)), "lesion: mean over seeds and patients")[0])["hpm"]["left out"]
+    assert (left.text, left.small) == ("2", "(SEN 3)")
+
+
 def test_lesions_among_hidden_patches_are_told_where_they_were_counted(study):
     table = "epoch,hidden,hidden lesion,visible,visible lesion\n1,60,6,40,0\n2,60,12,40,0\n"
     (study / "data0" / "hpm" / "seed0" / "pretrain" / "lesions.csv").write_text(table)

@@ -49,7 +49,7 @@ def times(study: Study) -> Section:
     )
     caption = (
         "Mean time of a cell by stage, and how many cells; the last column is the sum of all. Start-up is part of it; "
-        "cells that ran side by side slowed each other down."
+        "cells that ran side by side slowed each other down. All methods: what several use is made once."
     )
     scale, unit = (60.0, "minutes") if max(sum(row.values()) for row in means.values()) > 120 else (1.0, "seconds")
     bars = {method: {stage: value / scale for stage, value in means[method].items()} for method in methods}

@@ -72,7 +72,7 @@ def _means(by_method: dict[str, list[Run]], region: str) -> Table:
         cells = [figure(row[metric], digits[metric], row[metric].value == best[metric]) for metric in METRICS]
         known = scores[method]["DSC"]
         size = Cell(f"{len(known.seeds)} x {len(known.patients)}")
-        rows.append((Cell(method), *cells, size, Cell(_left_out(scores[method]))))
+        rows.append((Cell(method), *cells, size, _left_out(scores[method])))
     units = sorted({str(run.scores.get("distances_in", "")) for runs in by_method.values() for run in runs} - {""})
     unit = f" HD95 in {' or '.join(units)}, less is better." if units else " HD95: less is better."
     caption = f"{region}: mean over seeds and patients, with 95 % interval.{unit} Bold: best mean of the column."
@@ -85,12 +85,12 @@ def _best(column: list[Interval], metric: str) -> float:
     return (min if metric in LOWER else max)(known) if len(column) > 1 and known else float("nan")
 
 
-def _left_out(scores: dict[str, Scores]) -> str:
-    """How many scores are not defined, measure by measure; one number where it is the same for all."""
+def _left_out(scores: dict[str, Scores]) -> Cell:
+    """How many scores are not defined for most measures, and for which it is another number."""
     counts = {metric: int(np.isnan(one.values).sum()) for metric, one in scores.items()}
     usual = Counter(counts.values()).most_common(1)[0][0]
     others = [f"{metric} {count}" for metric, count in counts.items() if count != usual]
-    return ", ".join([*others, f"others {usual}"] if others else [str(usual)])
+    return Cell(str(usual), f"({', '.join(others)})" if others else "")
 
 
 def _differences(study: Study, by_method: dict[str, list[Run]], region: str) -> list[Block]:
