@@ -22,8 +22,9 @@ from maskgym.errors import BadInput
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # commands that ask for no GPU may see it
-    "RAY_raylet_start_wait_time_s": "120",  # where all cores are busy, 30 are too few
+    "RAY_raylet_start_wait_time_s": "60",  # where all cores are busy, 30 are too few
 }
+_TRIES = 3
 _CONNECT, _ANSWER = 4.0, 12.0  # seconds that an address is given
 
 
@@ -50,11 +51,14 @@ class OnRay:
         if address:
             _ask(address)
         own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
-        try:
-            ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
-        except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise BadInput(f"Ray does not start ({reason}): try again, or use --engine local") from error
+        for turn in range(_TRIES):
+            try:
+                ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **own)
+                break
+            except Exception as error:  # on a busy machine, parts of Ray give up waiting for each other
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                if turn + 1 == _TRIES:
+                    raise BadInput(f"Ray does not start ({reason}): try again, or use --engine local") from error
         self.task, self.own = ray.remote(_there), not address
         self.submitted: list[tuple[Any, Cell]] = []
         self.halt = self.out / "cells" / f".halt-{uuid4().hex}"

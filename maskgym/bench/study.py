@@ -19,7 +19,7 @@ KEPT = "study.toml"  # the study's copy in its own folder
 _AXES: dict[str, type] = {"data": str, "seeds": int, "shares": float}
 _SIZES = ("image_size", "patch_size")
 # Options that the study sets itself, in any of its tables.
-_OWN = ("out", "data", "dataset", "env", "seed", "split_file", "weights", "label_share", "resume", "quiet", "settings")
+_OWN = ("out", "data", "dataset", "env", "seed", "split_file", "weights", "label_share", "resume", "quiet")
 
 
 def read_study(file: Path, data: Sequence[str] = ()) -> Study:
