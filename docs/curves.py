@@ -80,7 +80,7 @@ def draw(runs: dict[str, list[Curve]], measure: str, path: Path) -> None:
     panel = figure.subplots()
     for (name, curves), colour in zip(runs.items(), _COLOURS, strict=False):
         for curve in curves:
-            panel.plot(*curve, color=colour, lw=0.8, alpha=0.45)
+            panel.plot(*curve, color=colour, lw=1.0, alpha=0.55)
         many = f"{len(curves)} run" + ("s" if len(curves) > 1 else "")
         panel.plot(*mean(curves), color=colour, lw=2.4, label=f"{name}, {many}")
     panel.set_xscale("log")
@@ -93,7 +93,7 @@ def draw(runs: dict[str, list[Curve]], measure: str, path: Path) -> None:
     panel.set_axisbelow(True)
     for side in ("top", "right"):
         panel.spines[side].set_visible(False)
-    panel.legend(frameon=False, loc="upper left")
+    panel.legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=130, facecolor="white")
 
 

@@ -94,9 +94,9 @@ def main(steps: int, seed: int) -> None:
         batch = batch.reshape(-1)  # every game is over after one step: which came first does not matter
         played += len(batch)
         batch["next", "reward"] *= REWARD_SCALE
+        with torch.no_grad():
+            advantage(batch)
         for _ in range(EPOCHS):
-            with torch.no_grad():
-                advantage(batch)
             for part in batch[torch.randperm(len(batch))].chunk(MINIBATCHES):
                 losses = loss(part)
                 optimiser.zero_grad()
