@@ -178,12 +178,19 @@ def test_pictures_lie_beside_the_markdown(study, tmp_path):
 def test_what_is_not_finished_is_named_with_its_reason(study):
     (study / "data0" / "hpm" / "seed1" / "share0.1" / "scores.json").unlink()
     (study / "data0" / "scratch" / "seed0" / "share0.1" / "scores.json").write_text('{"patients"')
-    cell(study, "data0/hpm/seed1/share0.1", "finetune", 3, "failed", error=["Traceback", "the loss is nan"])
+    cell(
+        study,
+        "data0/hpm/seed1/share0.1",
+        "finetune",
+        3,
+        "failed",
+        error=["Traceback", f"the loss is nan in {study}/data0"],
+    )
     for seed in (0, 1):
         (study / "data0" / "random" / f"seed{seed}" / "share0.1" / "scores.json").unlink()
     made = build(read(study))
     missing = rows(tables(made, "Cells without a result")[0])
-    assert missing["data0/hpm/seed1/share0.1"]["why"].text == "the loss is nan"
+    assert missing["data0/hpm/seed1/share0.1"]["why"].text == "the loss is nan in data0"
     assert missing["data0/scratch/seed0/share0.1"]["why"].text == "its scores.json is damaged"
     assert missing["data0/random, 2 cells"]["why"].text == "not run yet"
     assert "4 cells are not finished" in made.lead

@@ -83,7 +83,10 @@ def read(folder: Path) -> Study:
         if file.parent in done
     ]
     finished = {f"{run.place}/{run.method}/seed{run.seed}/share{run.share:g}" for run in runs}
-    unfinished = _unfinished(plan, cells, finished) | damaged
+    unfinished = {
+        name: why.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")  # a page may travel, folders do not
+        for name, why in (_unfinished(plan, cells, finished) | damaged).items()
+    }
     points = {
         (place, method): found
         for place in data
