@@ -34,13 +34,13 @@ class A3CSettings:
     "centred": its own loss against the mean of the hidden ones. "own": its own loss against the critic's guess."""
     reach: int = 1
     """How far the consequences of hiding a patch are looked for, in patches; -1 = over the whole image."""
-    whole: float = 0.5
+    whole: float = 0.0
     """Weight of the whole image's reward, compared in the same way, beside what happened within reach ("joint")."""
     policy_gradient: Literal["sample", "bernoulli"] = "sample"
     """Whose probability is pushed: that of the ordered sample really drawn, or of N independent coins (the paper)."""
     network: Literal["residual", "table3"] = "residual"
     """The trunk: residual with group norms, or the paper's table III with batch norms."""
-    width: int = 96
+    width: int = 48
     """Features per patch."""
     images: int = 8
     """Images an update."""
@@ -210,8 +210,10 @@ class A3C(Agent):
             without = (around * ~hidden).sum(1, keepdim=True) / (repeat - times).clamp(min=1)
             known = (times > 0) & (times < repeat)
             return _standard(torch.where(known, with_it - without, 0.0) * (2.0 * hidden - 1))
-        total = paid.mean(2, keepdim=True)  # noisy, but true: what happens out of reach counts, too
-        return _standard(_above_others(around)) + s.whole * _standard(_above_others(total))
+        near = _standard(_above_others(around))
+        if not s.whole:
+            return near
+        return near + s.whole * _standard(_above_others(paid.mean(2, keepdim=True)))  # noisy, but nothing is left out
 
 
 class A3CPaper(A3C):
