@@ -109,10 +109,10 @@ def _interruptible() -> Iterator[None]:
     kept = {}
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
-            kept[number] = signal.signal(number, interrupt)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            kept[number] = signal.signal(number, interrupt)  # None where Ray has its own, which ends all at once
     try:
         yield
     finally:
         for number, handler in kept.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)
