@@ -52,7 +52,7 @@ def start(tmp_path):
     def start(*before: str) -> subprocess.Popen[bytes]:
         with (tmp_path / f"said{len(begun)}").open("w") as said:
             words = [*before, sys.executable, "-u", str(tmp_path / "study.py"), str(tmp_path)]
-            begun.append(subprocess.Popen(words, stdout=said, stderr=said))
+            begun.append(subprocess.Popen(words, stdout=said, stderr=said, preexec_fn=hear_ctrl_c))
         return begun[-1]
 
     yield start
@@ -62,6 +62,10 @@ def start(tmp_path):
     for what, pid in log(tmp_path):  # where a test failed
         if what == "begin" and alive(pid):
             os.kill(int(pid), signal.SIGKILL)
+
+
+def hear_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # where the tests run in the background it is ignored
 
 
 def cell(home: Path) -> Cell:
