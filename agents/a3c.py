@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskgym.agent import Agent, Board, seeded
+from maskgym.agent import Agent, GameSpec, seeded
 from maskgym.errors import BadInput
 from maskgym.masking.observation import from_observation
 from maskgym.masking.patches import Patches
@@ -99,10 +99,10 @@ class A3C(Agent):
 
     Settings = A3CSettings
 
-    def __init__(self, board: Board, settings: Any = None, seed: int = 0):
-        super().__init__(board, settings, seed)
+    def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
+        super().__init__(game_spec, settings, seed)
         with seeded(seed):
-            self.policy = ActorCritic(board.channels, board.patches, self.settings).to(board.device)
+            self.policy = ActorCritic(game_spec.channels, game_spec.patches, self.settings).to(game_spec.device)
 
     # Playing
 
@@ -118,12 +118,14 @@ class A3C(Agent):
 
     def _drawn(self, logits: Tensor) -> Tensor:
         """Perturb logits (B, N) so that their order is a sample; hints are lifted into the top K."""
-        keys = self.chance(len(logits))
+        keys = self.draw_keys(len(logits))
         uniform = (keys.double() / 2**63).clamp(1e-12, 1 - 1e-12)
         noisy = logits + -torch.log(-torch.log(uniform)).to(logits.dtype)
         if not self.settings.hint_share:
             return noisy
-        chosen = select(noisy, self.board.budget, keys, 1.0 - self.settings.hint_share)  # the hard ones and the hints
+        chosen = select(
+            noisy, self.game_spec.budget, keys, 1.0 - self.settings.hint_share
+        )  # the hard ones and the hints
         return noisy + 1e4 * chosen
 
     # Learning
@@ -158,7 +160,7 @@ class A3C(Agent):
             logits, values = self.policy(images)  # (I, N) both
         many = logits.detach().repeat_interleave(repeat, 0)  # (I * M, N)
         order = self._drawn(many).argsort(1, descending=True)
-        mask = torch.zeros_like(many, dtype=torch.bool).scatter_(1, order[:, : self.board.budget], True)
+        mask = torch.zeros_like(many, dtype=torch.bool).scatter_(1, order[:, : self.game_spec.budget], True)
         _, reward, _, _, infos = env.step(mask)
         paid = infos["patch_reward"].flatten(1).to(logits.dtype).unflatten(0, (-1, repeat))  # (I, M, N)
         hidden = mask.unflatten(0, (-1, repeat))
@@ -171,8 +173,8 @@ class A3C(Agent):
                 policy_loss = (advantage * coins).mean()
                 entropy = (F.softplus(logits) - logits * logits.sigmoid()).mean()
             else:
-                pull = drawing_gradient(many, order, self.board.budget).unflatten(0, (-1, repeat))
-                policy_loss = -(advantage * pull * logits[:, None]).sum(2).mean() / self.board.budget
+                pull = drawing_gradient(many, order, self.game_spec.budget).unflatten(0, (-1, repeat))
+                policy_loss = -(advantage * pull * logits[:, None]).sum(2).mean() / self.game_spec.budget
                 entropy = -(logits.softmax(1) * logits.log_softmax(1)).sum(1).mean()
             value_loss = (paid.mean(1) / scale - values).square().mean()
             (policy_loss + s.value * value_loss - s.entropy * entropy).backward()
@@ -193,7 +195,7 @@ class A3C(Agent):
         if env.task.game.hint_share:
             seed = int(np.random.SeedSequence((self.seed % 2**32, turn)).generate_state(1)[0])
         observations, _ = env.reset(seed=seed, options={"index": index.repeat(repeat)})
-        return from_observation(observations[::repeat]).to(self.board.device)
+        return from_observation(observations[::repeat]).to(self.game_spec.device)
 
     def _advantage(self, paid: Tensor, hidden: Tensor, values: Tensor) -> Tensor:
         """Say how much better than expected each decision turned out, (I, M, N); `paid` and `hidden` are so, too."""

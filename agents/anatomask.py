@@ -45,12 +45,12 @@ class AnatoMask(Agent):
 
     def score(self, images: Tensor) -> Tensor:
         """Score the worst patches of one random mask by their loss, all others -1."""
-        keys = self.chance(len(images))
-        hidden = select(keys, self.board.budget, keys, hard_share=0.0)  # (B, N)
-        with self.looking() as network:
-            game = Game(network, self.patches, self.board.ratio, target=self.settings.target)
-            loss = game.pay(images, hidden.view(-1, *self.patches.grid)).patch_loss.flatten(1)
+        keys = self.draw_keys(len(images))
+        hidden = select(keys, self.game_spec.budget, keys, hard_share=0.0)  # (B, N)
+        with self.lent_network() as network:
+            game = Game(network, self.patches, self.game_spec.ratio, target=self.settings.target)
+            loss = game.evaluate(images, hidden.view(-1, *self.patches.grid)).patch_loss.flatten(1)
         loss = loss if self.settings.significance == "high" else 1 / (1 + loss)
         loss = loss.masked_fill(~hidden, -1.0)
-        worst = select(loss, round(self.settings.share * self.board.budget), keys)
+        worst = select(loss, round(self.settings.share * self.game_spec.budget), keys)
         return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)

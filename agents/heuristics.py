@@ -18,7 +18,7 @@ class Random(Agent):
     >>> from maskgym.agent import Board
     >>> from maskgym.masking.patches import Patches
     >>> agent = make_agent("random", board=Board(Patches((64, 64), (8, 8))))
-    >>> int(agent.spend(agent.score(torch.zeros(1, 1, 64, 64))).sum())
+    >>> int(agent.to_mask(agent.score(torch.zeros(1, 1, 64, 64))).sum())
     48
     """
 
@@ -109,13 +109,13 @@ class Gradient(Agent):
 
 def _shuffled(agent: Agent, batch: int) -> Tensor:
     """Random ranks (B, *grid) as floats, all different."""
-    ranks = agent.chance(batch).argsort(1).to(torch.float32)
+    ranks = agent.draw_keys(batch).argsort(1).to(torch.float32)
     return ranks.view(batch, *agent.patches.grid)
 
 
 def _cells(agent: Agent) -> Tensor:
     """Where each patch lies in the grid, (N, dims) float."""
-    axes = [torch.arange(cells, device=agent.board.device, dtype=torch.float32) for cells in agent.patches.grid]
+    axes = [torch.arange(cells, device=agent.game_spec.device, dtype=torch.float32) for cells in agent.patches.grid]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
 
 

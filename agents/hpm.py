@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskgym.agent import Agent, Board, seeded
+from maskgym.agent import Agent, GameSpec, seeded
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import select
@@ -59,17 +59,17 @@ class Hpm(Agent):
 
     Settings = HpmSettings
 
-    def __init__(self, board: Board, settings: Any = None, seed: int = 0):
-        super().__init__(board, settings, seed)
+    def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
+        super().__init__(game_spec, settings, seed)
         with seeded(seed):
-            self.ranker = _Ranker(board.channels, board.patches, self.settings).to(board.device)
+            self.ranker = _Ranker(game_spec.channels, game_spec.patches, self.settings).to(game_spec.device)
         self.teacher = deepcopy(self.ranker).requires_grad_(False)
 
     def score(self, images: Tensor) -> Tensor:
         """Score by how much the teacher expects a patch to cost."""
         if self._student is not None:
             teacher: Any
-            with self.looking() as teacher:
+            with self.lent_network() as teacher:
                 return teacher.predict_loss(images, None)
         with torch.no_grad():
             return self.teacher(images)
@@ -77,8 +77,8 @@ class Hpm(Agent):
     def sample(self, images: Tensor, index: Tensor | None = None) -> Tensor:
         """Score the first `share` of K patches as ever, and put all others below them in random order."""
         scores = self.score(images).flatten(1)
-        keys = self.chance(len(images))
-        hard = select(scores, round(self.settings.share * self.board.budget), keys)
+        keys = self.draw_keys(len(images))
+        hard = select(scores, round(self.settings.share * self.game_spec.budget), keys)
         below = scores.amin(1, keepdim=True) - 1 - keys.to(scores.dtype) / 2**63
         return torch.where(hard, scores, below).view(-1, *self.patches.grid)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskgym.agent import Agent, Board
+from maskgym.agent import Agent, GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.kmeans import kmeans
 
@@ -48,7 +48,7 @@ class MpsAms(Agent):
             patches = patches - patches.mean(-1, keepdim=True)
         scale = 1.0 if self.settings.similarity == "unscaled" else patches.shape[-1]
         rows = (patches @ patches.mT / scale).softmax(-1)  # (B, N, N)
-        labels = kmeans(rows, self.chance(len(images), 2 * self.settings.restarts).unflatten(1, (-1, 2))).labels
+        labels = kmeans(rows, self.draw_keys(len(images), 2 * self.settings.restarts).unflatten(1, (-1, 2))).labels
         return _smaller(labels).float().view(-1, *self.patches.grid)
 
 
@@ -87,9 +87,9 @@ class Amlp(Agent):
 
     Settings = AmlpSettings
 
-    def __init__(self, board: Board, settings: Any = None, seed: int = 0):
-        super().__init__(board, settings, seed)
-        self.book = torch.empty(0, self.patches.count, dtype=torch.int8, device=board.device)  # (images, N)
+    def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
+        super().__init__(game_spec, settings, seed)
+        self.book = torch.empty(0, self.patches.count, dtype=torch.int8, device=game_spec.device)  # (images, N)
 
     def score(self, images: Tensor) -> Tensor:
         """Cluster the images and score their patches, as if never met before."""
@@ -104,7 +104,7 @@ class Amlp(Agent):
         if not self.settings.correct:
             return {}
         labels, hidden = self._labels(images, index), mask.flatten(1)
-        coin = (self.chance(len(images)) & 1).bool()
+        coin = (self.draw_keys(len(images)) & 1).bool()
         disagrees = hidden & (labels != (_excess(patch_loss, mask) >= 0))
         corrected = torch.where(disagrees, coin, labels)
         self.book[index] = corrected.to(torch.int8)
@@ -126,7 +126,7 @@ class Amlp(Agent):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take a saved book."""
-        self.book = state.to(self.board.device)
+        self.book = state.to(self.game_spec.device)
 
     def _labels(self, images: Tensor, index: Tensor) -> Tensor:
         """Look the labels of images up, (B, N) bool, True = foreground, entering those that are new."""
@@ -144,7 +144,7 @@ class Amlp(Agent):
         """Say which patches are foreground, (B, N) bool."""
         patches = self.patches.split(images)
         if self.settings.clustering == "kmeans":
-            keys = self.chance(len(images), 2 * self.settings.restarts).unflatten(1, (-1, 2))
+            keys = self.draw_keys(len(images), 2 * self.settings.restarts).unflatten(1, (-1, 2))
             return _smaller(kmeans(patches, keys).labels)
         labels = _by_scikit_learn(patches.cpu().numpy(), self.settings.clustering)
         return torch.from_numpy(labels).to(patches.device)

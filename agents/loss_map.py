@@ -49,15 +49,15 @@ class LossMap(Agent):
     def score(self, images: Tensor) -> Tensor:
         """Score by the mean loss while hidden; a patch that no mask hid gets the mean of the others."""
         batch, masks, count = len(images), self.settings.masks, self.patches.count
-        keys = self.chance(batch, masks * count).view(-1, count)
-        hidden = select(keys, self.board.budget, keys, hard_share=0.0).view(batch, masks, count)
+        keys = self.draw_keys(batch, masks * count).view(-1, count)
+        hidden = select(keys, self.game_spec.budget, keys, hard_share=0.0).view(batch, masks, count)
         pixels = _CACHED if images.device.type == "cpu" else _MANY
         piece = self.settings.piece or max(1, pixels // prod(self.patches.size))
         part = max(1, piece // masks)
-        with self.looking() as network:
-            game = Game(network, self.patches, self.board.ratio, piece=piece)
+        with self.lent_network() as network:
+            game = Game(network, self.patches, self.game_spec.ratio, piece=piece)
             losses = [
-                game.pay(some.repeat_interleave(masks, 0), mask.view(-1, *self.patches.grid)).patch_loss
+                game.evaluate(some.repeat_interleave(masks, 0), mask.view(-1, *self.patches.grid)).patch_loss
                 for some, mask in zip(images.split(part), hidden.split(part), strict=True)
             ]
         loss = torch.cat(losses).view(batch, masks, count)

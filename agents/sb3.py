@@ -12,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from maskgym.agent import Agent, Board, seeded
+from maskgym.agent import Agent, GameSpec, seeded
 from maskgym.errors import BadInput
 from maskgym.masking.observation import to_observation
 
@@ -54,18 +54,20 @@ class _Sb3(Agent):
     learns = True
     algorithm: ClassVar[str] = ""  # the class in stable_baselines3
 
-    def __init__(self, board: Board, settings: Any = None, seed: int = 0):
-        super().__init__(board, settings, seed)
-        size = board.patches.size
+    def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
+        super().__init__(game_spec, settings, seed)
+        size = game_spec.patches.size
         if self.settings.policy == "cnn" and (len(size) == 3 or min(size) < _NATURE_CNN):
             raise BadInput(
                 f"policy 'cnn' sees 2D images of at least {_NATURE_CNN} pixels a side, not {size}: take 'patch'"
             )
         policy, keywords = self._policy()
-        image = spaces.Box(0, 255, self._layout(torch.zeros(1, board.channels, *size)).shape[1:], np.uint8)
+        image = spaces.Box(0, 255, self._layout(torch.zeros(1, game_spec.channels, *size)).shape[1:], np.uint8)
         with seeded(seed):
-            self.policy = policy(image, spaces.MultiBinary(board.patches.count), lambda _: self.settings.lr, **keywords)
-        self.policy.to(board.device)
+            self.policy = policy(
+                image, spaces.MultiBinary(game_spec.patches.count), lambda _: self.settings.lr, **keywords
+            )
+        self.policy.to(game_spec.device)
 
     def score(self, images: Tensor) -> Tensor:
         """Score by the logits."""
@@ -75,7 +77,7 @@ class _Sb3(Agent):
 
     def sample(self, images: Tensor, index: Tensor | None = None) -> Tensor:
         """Draw every patch's bit by its own probability, as the policy does while it learns."""
-        chance = self.chance(len(images)).view(-1, *self.patches.grid) / 2**63
+        chance = self.draw_keys(len(images)).view(-1, *self.patches.grid) / 2**63
         return (chance < self.score(images).sigmoid()).float()
 
     def learn(self, env: Any, steps: int, report: Callable[[int, dict[str, float]], None] | None = None) -> Agent:
@@ -120,7 +122,7 @@ class _Sb3(Agent):
                 ent_coef=self.settings.entropy,
                 policy_kwargs=keywords,
                 seed=self.seed,
-                device=self.board.device,
+                device=self.game_spec.device,
                 **self._algorithm_settings(games.num_envs),
             )
             model.policy.load_state_dict(ours.state_dict())
@@ -139,7 +141,7 @@ class _Sb3(Agent):
             return ActorCriticCnnPolicy, {}
         from maskgym.envs.patch_policy import PatchPolicy
 
-        return PatchPolicy, {"patch_size": "x".join(map(str, self.patches.patch)), "ratio": self.board.ratio}
+        return PatchPolicy, {"patch_size": "x".join(map(str, self.patches.patch)), "ratio": self.game_spec.ratio}
 
     def _layout(self, images: Tensor) -> Tensor:
         """View z-scored images as SB3 hands them to a policy: uint8, pictures channels first, volumes channels last."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskgym.agent import Agent
-from maskgym.bench.search import Search, random_masks, search
+from maskgym.benchmark.search import Search, random_masks, search
 from maskgym.errors import BadInput
 from maskgym.game import Game
 
@@ -47,13 +47,13 @@ class SwapSearch(Agent):
     def score(self, images: Tensor) -> Tensor:
         """Score the patches of the best mask above all others."""
         settings = self.settings
-        seeds = self.chance(len(images), 1)[:, 0]
+        seeds = self.draw_keys(len(images), 1)[:, 0]
         looks = min(settings.looks, settings.evaluations // 8)
-        with self.looking() as network:
-            game = Game(network, self.patches, self.board.ratio, piece=settings.piece or None)
+        with self.lent_network() as network:
+            game = Game(network, self.patches, self.game_spec.ratio, piece=settings.piece or None)
             hidden = random_masks(game, seeds, looks)  # (M, B, N)
             losses = torch.stack(
-                [game.pay(images, mask.view(-1, *self.patches.grid)).patch_loss.flatten(1) for mask in hidden]
+                [game.evaluate(images, mask.view(-1, *self.patches.grid)).patch_loss.flatten(1) for mask in hidden]
             )
             loss_map = (losses * hidden).sum(0) / hidden.sum(0).clamp(min=1)  # (B, N)
             start = torch.zeros_like(hidden[0]).scatter_(1, loss_map.topk(game.budget, 1).indices, True)

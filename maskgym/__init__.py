@@ -14,7 +14,7 @@ from maskgym.errors import BadInput
 __version__ = "0.1.0"
 __all__ = ["BadInput", "__version__", "make_agent", "parallel_env"]
 
-_LAZY = {"make_agent": "maskgym.roster", "parallel_env": "maskgym.envs.parallel"}
+_LAZY = {"make_agent": "maskgym.registry", "parallel_env": "maskgym.envs.parallel"}
 
 register()
 

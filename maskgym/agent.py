@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from maskgym.errors import BadInput
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.observation import from_observation
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
@@ -30,7 +30,7 @@ _WEIGHTS, _ABOUT = "agent.safetensors", "agent.json"
 
 
 @dataclass(frozen=True)
-class Board:
+class GameSpec:
     """What an agent is told of the game it will play."""
 
     patches: Patches
@@ -67,12 +67,12 @@ class Agent(nn.Module):
     needs: ClassVar[str] = ""  # what it needs besides images, in a word or two
     Settings: ClassVar[type] = NoSettings
 
-    def __init__(self, board: Board, settings: Any = None, seed: int = 0):
+    def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
         super().__init__()
-        self.board, self.patches, self.seed = board, board.patches, seed
+        self.game_spec, self.patches, self.seed = game_spec, game_spec.patches, seed
         self.settings = self.Settings() if settings is None else settings
         self.turns: Tensor  # (2,) int64: images scored and masks spent so far; the agent's chance is hashed from them
-        self.register_buffer("turns", torch.zeros(2, dtype=torch.int64, device=board.device))
+        self.register_buffer("turns", torch.zeros(2, dtype=torch.int64, device=game_spec.device))
         self.shard = (0, 1)  # which part of every batch this process scores, of how many
         self._attached: list[Any] = [None, None]  # student, teacher; in a list, so that they are not saved as ours
 
@@ -120,7 +120,7 @@ class Agent(nn.Module):
         done = 0
         while done < steps:
             images, index = from_observation(observations), infos["index"]
-            wish = self.spend(self.sample(images, index))
+            wish = self.to_mask(self.sample(images, index))
             observations, _, _, _, infos = env.step(wish)
             figures = self.observe(images, infos["mask"].bool(), infos["patch_reward"], index)
             done += len(images)
@@ -139,7 +139,7 @@ class Agent(nn.Module):
         return attached
 
     @contextmanager
-    def looking(self) -> Iterator[nn.Module]:
+    def lent_network(self) -> Iterator[nn.Module]:
         """Lend the network for a look that leaves no trace: without gradients, in evaluation mode for as long."""
         network = self.network
         learning = [module for module in network.modules() if module.training]
@@ -161,18 +161,18 @@ class Agent(nn.Module):
         tensors = isinstance(observation, Tensor)
         views = observation if tensors else torch.from_numpy(np.array(observation))
         single = views.dim() == self.patches.dims + 1
-        images = from_observation(views[None] if single else views).to(self.board.device)
-        mask = self.spend(self.sample(images) if sample else self.score(images))
+        images = from_observation(views[None] if single else views).to(self.game_spec.device)
+        mask = self.to_mask(self.sample(images) if sample else self.score(images))
         mask = mask[0] if single else mask
         return mask if tensors else mask.cpu().numpy().astype(np.int8)
 
-    def spend(self, scores: Tensor, hidden: int | None = None, hard_share: float = 1.0) -> Tensor:
+    def to_mask(self, scores: Tensor, hidden: int | None = None, hard_share: float = 1.0) -> Tensor:
         """Turn scores into the mask of K patches that they ask for, (B, N) bool."""
         flat = scores.detach().flatten(1)
         keys = self._keys(len(flat), self.patches.count, spent=True)
-        return select(flat, self.board.budget if hidden is None else hidden, keys, hard_share)
+        return select(flat, self.game_spec.budget if hidden is None else hidden, keys, hard_share)
 
-    def chance(self, batch: int, count: int | None = None) -> Tensor:
+    def draw_keys(self, batch: int, count: int | None = None) -> Tensor:
         """Give the next random keys (batch, count or N) int64 to score by, the same one by one as in a batch."""
         return self._keys(batch, self.patches.count if count is None else count, spent=False)
 
@@ -181,7 +181,7 @@ class Agent(nn.Module):
         place, shards = self.shard
         turns = torch.arange(batch, device=self.turns.device) + self.turns[int(spent)] + place * batch + wrapped
         self.turns[int(spent)] += batch * shards
-        return chance.keys(turns, count)
+        return rng.keys(turns, count)
 
     # Saving
 
@@ -195,8 +195,8 @@ class Agent(nn.Module):
             "settings": asdict(self.settings),
             "image_size": list(self.patches.size),
             "patch_size": list(self.patches.patch),
-            "channels": self.board.channels,
-            "ratio": self.board.ratio,
+            "channels": self.game_spec.channels,
+            "ratio": self.game_spec.ratio,
             "seed": self.seed,
         }
         try:
@@ -211,7 +211,7 @@ class Agent(nn.Module):
             ) from error
 
     @classmethod
-    def load(cls, folder: Path | str, board: Board) -> Agent:
+    def load(cls, folder: Path | str, game_spec: GameSpec) -> Agent:
         """Load what `save` wrote, for the same kind of agent, patches and channels (size and ratio may differ)."""
         from safetensors import SafetensorError
         from safetensors.torch import load_model
@@ -226,22 +226,22 @@ class Agent(nn.Module):
             raise BadInput(f"{folder / _ABOUT} is damaged ({error}): save the agent again") from error
         if kind != cls.name:
             raise BadInput(f"{folder} holds agent {kind!r}, not {cls.name!r}: ask for {kind}:{folder}")
-        if channels != board.channels or len(patch) != board.patches.dims:
+        if channels != game_spec.channels or len(patch) != game_spec.patches.dims:
             raise BadInput(
                 f"{folder} was trained on {len(patch)}D images of {channels} channels, "
-                f"this game has {board.patches.dims}D images of {board.channels}: train it on this game"
+                f"this game has {game_spec.patches.dims}D images of {game_spec.channels}: train it on this game"
             )
-        if patch != board.patches.patch:
+        if patch != game_spec.patches.patch:
             raise BadInput(
-                f"{folder} was trained on patches of {patch}, this game has {board.patches.patch}: use those"
+                f"{folder} was trained on patches of {patch}, this game has {game_spec.patches.patch}: use those"
             )
-        agent = cls(board, read_settings(cls, about["settings"]), about["seed"])
+        agent = cls(game_spec, read_settings(cls, about["settings"]), about["seed"])
         try:
             load_model(agent, folder / _WEIGHTS, strict=True)
         except (SafetensorError, OSError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:120]
             raise BadInput(f"{folder / _WEIGHTS} is damaged or of another agent ({reason}): save it again") from error
-        return agent.to(board.device)
+        return agent.to(game_spec.device)
 
 
 def read_settings(cls: type[Agent], given: dict[str, Any]) -> Any:

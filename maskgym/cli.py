@@ -30,7 +30,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "study": ("maskgym.commands.study:Study", "run data sets x methods x label shares x seeds, resumable"),
     "report": ("maskgym.commands.report:Report", "write what a study came to: one HTML page, and Markdown"),
     "study status": ("maskgym.commands.study:Status", "say how far a study is, what failed and what remains"),
-    "bench speed": ("maskgym.commands.bench:Speed", "measure how fast the environment steps"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
     "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),
     "data show": ("maskgym.commands.data:Show", "write a sheet of images with their label outlines"),

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
-from maskgym.reconstructors.frozen import channels_last
+from maskgym.networks.frozen import channels_last
 
 
 class Outcome(NamedTuple):
@@ -57,18 +57,18 @@ class Game:
         self.piece = piece
         self.target = target
 
-    def play(self, images: Tensor, scores: Tensor, chance: Tensor) -> Outcome:
+    def play(self, images: Tensor, scores: Tensor, keys: Tensor) -> Outcome:
         """Play one round: scores (or a wanted mask) (B, N), chance (B, N) int64 keys, on images (B, C, *size)."""
-        return self.pay(images, self.spend(scores, chance))
+        return self.evaluate(images, self.select(scores, keys))
 
-    def spend(self, scores: Tensor, chance: Tensor) -> Tensor:
+    def select(self, scores: Tensor, keys: Tensor) -> Tensor:
         """Turn what an agent asks for into the mask that is really hidden: exactly K patches, (B, *grid) bool."""
-        hidden = select(scores.flatten(1), self.budget, chance, hard_share=1.0 - self.hint_share)
+        hidden = select(scores.flatten(1), self.budget, keys, hard_share=1.0 - self.hint_share)
         return hidden.view(-1, *self.patches.grid)
 
-    def pay(self, images: Tensor, mask: Tensor) -> Outcome:
+    def evaluate(self, images: Tensor, mask: Tensor) -> Outcome:
         """Hide, rebuild, and price every patch."""
-        losses = [self._pay(images[part], mask[part]) for part in self._pieces(len(images))]
+        losses = [self._evaluate(images[part], mask[part]) for part in self._pieces(len(images))]
         loss = losses[0] if len(losses) == 1 else torch.cat(losses)
         return Outcome(mask, loss, loss.flatten(1).mean(1))
 
@@ -86,7 +86,7 @@ class Game:
     def _rebuild(self, images: Tensor, mask: Tensor) -> Tensor:
         return self.reconstructor(channels_last(self.hide(images, mask)), mask)
 
-    def _pay(self, images: Tensor, mask: Tensor) -> Tensor:
+    def _evaluate(self, images: Tensor, mask: Tensor) -> Tensor:
         """One piece, from hiding to patch loss, while it is still in the cache."""
         wanted = images if self.target == "raw" else self.patches.normalise(images)
         error = F.mse_loss(self._rebuild(images, mask).float(), wanted, reduction="none")

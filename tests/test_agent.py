@@ -5,16 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from maskgym_agents.heuristics import Intensity, Random
+from maskgym_agents.hpm import Hpm
 from torch import Tensor, nn
 
-from agents.heuristics import Intensity, Random
-from agents.hpm import Hpm
-from maskgym.agent import Agent, Board, seeded
+from maskgym.agent import Agent, GameSpec, seeded
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
-BOARD = Board(Patches((32, 32), (8, 8)), ratio=0.5)
+BOARD = GameSpec(Patches((32, 32), (8, 8)), ratio=0.5)
 
 
 @pytest.fixture
@@ -25,22 +25,22 @@ def saved(tmp_path: Path) -> Path:
 
 def test_chance_is_the_same_one_by_one_as_in_a_batch() -> None:
     many, one = Random(BOARD, seed=4), Random(BOARD, seed=4)
-    together = many.spend(many.score(torch.zeros(5, 1, 32, 32)))
-    alone = torch.cat([one.spend(one.score(torch.zeros(1, 1, 32, 32))) for _ in range(5)])
+    together = many.to_mask(many.score(torch.zeros(5, 1, 32, 32)))
+    alone = torch.cat([one.to_mask(one.score(torch.zeros(1, 1, 32, 32))) for _ in range(5)])
     assert torch.equal(together, alone)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31, 2**40, -3])
 def test_any_seed_will_do_and_each_gives_its_own_chance(seed: int) -> None:
-    keys = Random(BOARD, seed=seed).chance(2)
-    assert not torch.equal(keys, Random(BOARD, seed=seed + 1).chance(2))
+    keys = Random(BOARD, seed=seed).draw_keys(2)
+    assert not torch.equal(keys, Random(BOARD, seed=seed + 1).draw_keys(2))
     assert len(keys.unique()) == 32
 
 
 def test_scoring_and_spending_draw_from_different_chance() -> None:
     agent = Random(BOARD)
-    keys = agent.chance(1000)
-    flat = agent.spend(torch.zeros(1000, 16))
+    keys = agent.draw_keys(1000)
+    flat = agent.to_mask(torch.zeros(1000, 16))
     agreement = (keys.argsort(1).argsort(1) >= 8) == flat
     assert float(agreement.float().mean()) == pytest.approx(0.5, abs=0.02)
 
@@ -71,7 +71,7 @@ def test_looking_puts_every_mode_back_even_after_an_error() -> None:
     agent.attach(network)
 
     def stumble() -> None:
-        with agent.looking() as lent:
+        with agent.lent_network() as lent:
             assert not any(module.training for module in lent.modules())
             assert not torch.is_grad_enabled()
             raise KeyError
@@ -102,32 +102,32 @@ def test_an_agent_goes_on_with_its_chance_where_it_was_saved(tmp_path: Path) -> 
 
 
 def test_size_and_ratio_may_differ_from_those_of_the_save(saved: Path) -> None:
-    board = Board(Patches((64, 48), (8, 8)), ratio=0.25)
-    agent = make_agent(f"hpm:{saved}", board=board)
+    game_spec = GameSpec(Patches((64, 48), (8, 8)), ratio=0.25)
+    agent = make_agent(f"hpm:{saved}", game_spec=game_spec)
     assert agent.score(torch.zeros(1, 1, 64, 48)).shape == (1, 8, 6)
 
 
 @pytest.mark.parametrize(
-    ("board", "words"),
+    ("game_spec", "words"),
     [
-        (Board(Patches((32, 32), (4, 4))), r"trained on patches of \(8, 8\), this game has \(4, 4\)"),
+        (GameSpec(Patches((32, 32), (4, 4))), r"trained on patches of \(8, 8\), this game has \(4, 4\)"),
         (replace(BOARD, channels=3), "trained on 2D images of 1 channels, this game has 2D images of 3"),
-        (Board(Patches((32,) * 3, (8,) * 3)), "trained on 2D images of 1 channels, this game has 3D images"),
+        (GameSpec(Patches((32,) * 3, (8,) * 3)), "trained on 2D images of 1 channels, this game has 3D images"),
     ],
 )
-def test_a_save_for_another_game_is_refused(saved: Path, board: Board, words: str) -> None:
+def test_a_save_for_another_game_is_refused(saved: Path, game_spec: GameSpec, words: str) -> None:
     with pytest.raises(BadInput, match=words):
-        make_agent(f"hpm:{saved}", board=board)
+        make_agent(f"hpm:{saved}", game_spec=game_spec)
 
 
 def test_a_save_of_another_kind_of_agent_is_refused(saved: Path) -> None:
     with pytest.raises(BadInput, match=f"{saved} holds agent 'hpm', not 'random': ask for hpm:{saved}"):
-        make_agent(f"random:{saved}", board=BOARD)
+        make_agent(f"random:{saved}", game_spec=BOARD)
 
 
 def test_a_folder_without_a_save_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no saved agent in"):
-        make_agent(f"hpm:{tmp_path}", board=BOARD)
+        make_agent(f"hpm:{tmp_path}", game_spec=BOARD)
 
 
 @pytest.mark.parametrize("kept", [0, 6, 1000])
@@ -135,20 +135,20 @@ def test_truncated_weights_are_refused(saved: Path, kept: int) -> None:
     weights = saved / "agent.safetensors"
     weights.write_bytes(weights.read_bytes()[:kept])
     with pytest.raises(BadInput, match=r"agent\.safetensors is damaged or of another agent"):
-        make_agent(f"hpm:{saved}", board=BOARD)
+        make_agent(f"hpm:{saved}", game_spec=BOARD)
 
 
 def test_missing_weights_are_refused(saved: Path) -> None:
     (saved / "agent.safetensors").unlink()
     with pytest.raises(BadInput, match=r"agent\.safetensors is damaged or of another agent"):
-        make_agent(f"hpm:{saved}", board=BOARD)
+        make_agent(f"hpm:{saved}", game_spec=BOARD)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"agent": "hpm"}'])
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
     (saved / "agent.json").write_text(text)
     with pytest.raises(BadInput, match=r"agent\.json is damaged"):
-        make_agent(f"hpm:{saved}", board=BOARD)
+        make_agent(f"hpm:{saved}", game_spec=BOARD)
 
 
 def test_weights_of_other_settings_are_refused(saved: Path) -> None:
@@ -156,7 +156,7 @@ def test_weights_of_other_settings_are_refused(saved: Path) -> None:
     about["settings"]["width"] = 16
     (saved / "agent.json").write_text(json.dumps(about))
     with pytest.raises(BadInput, match="damaged or of another agent"):
-        make_agent(f"hpm:{saved}", board=BOARD)
+        make_agent(f"hpm:{saved}", game_spec=BOARD)
 
 
 def test_a_save_that_cannot_be_written_leaves_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

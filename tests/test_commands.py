@@ -5,8 +5,9 @@ import sys
 import pytest
 from PIL import Image
 
+from benchmarks.__main__ import Speed
+from benchmarks.timing import Times, race, ratio
 from maskgym import cli
-from maskgym.bench.timing import Times, race, ratio
 
 
 def left(words: list[str]) -> int:
@@ -38,9 +39,6 @@ def test_render_writes_a_row_for_each_image(env, tmp_path, capsys):
         (["render", "--env", "MaskMIM-v9", "--out", "x.png"], "unknown environment 'MaskMIM-v9'"),
         (["render", "--agent", "randm", "--out", "x.png"], "did you mean random"),
         (["render", "--images", "0", "--out", "x.png"], "images 0 must be at least 1"),
-        (["bench", "speed", "--device", "cuda:77"], "cuda"),
-        (["bench", "speed", "--only", "everything"], "there is no part 'everything'"),
-        (["bench", "speed", "--repeats", "0"], "repeats 0"),
         (["reconstructor", "train", "--out", "r", "--train.steps", "0"], "steps 0 must be at least 1"),
         (["reconstructor", "train", "--out", "r", "--patch-size", "7"], "does not divide"),
         (["reconstructor", "train", "--out", "r", "--train.precision", "8"], "unknown precision '8'"),
@@ -64,9 +62,9 @@ def test_demo_trains_plays_prints_and_draws(tmp_path):
         assert min(picture.size) > 200
 
 
-def test_bench_speed_prints_a_table_and_writes_it(tmp_path, capsys):
+def test_the_speed_bench_prints_a_table_and_writes_it(tmp_path, capsys):
     out = tmp_path / "speed.json"
-    assert left(["bench", "speed", "--only", "selection", "--repeats", "2", "--out", str(out)]) == 0
+    Speed(only="selection", repeats=2, out=out)()
     rows = json.loads(out.read_text())
     assert [row["what"].split()[-2] for row in rows] == ["64", "256", "1024", "4096"]
 

@@ -69,7 +69,7 @@ def test_relative_links_of_the_docs_lead_somewhere():
 
 def test_every_registered_agent_and_environment_has_a_page():
     from maskgym.envs.registry import IDS
-    from maskgym.roster import agent_class, names
+    from maskgym.registry import agent_class, names
 
     ours = [name for name in names() if agent_class(name).__module__.startswith("agents.")]
     told = "\n".join(page.read_text() for page in (ROOT / "docs" / "agents").glob("*.md"))

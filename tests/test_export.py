@@ -5,9 +5,9 @@ import torch
 from safetensors.torch import load_file
 
 from maskgym.cli import main
+from maskgym.networks import store
+from maskgym.networks.segmenters import make_segmenter
 from maskgym.pretrain import pretrain
-from maskgym.reconstructors import store
-from maskgym.reconstructors.segmenters import make_segmenter
 from tests.pretrain.runs import tiny
 
 VIT = "width=12&depth=12&heads=3&decoder_width=12&decoder_depth=1"

@@ -5,9 +5,9 @@ from torch import nn
 
 from maskgym.errors import BadInput
 from maskgym.game import Game
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors.unet import UNet
+from maskgym.networks.unet import UNet
 
 GRIDS = [((32, 48), (8, 8)), ((16, 16, 32), (8, 8, 16))]
 grids = pytest.mark.parametrize(("size", "patch"), GRIDS, ids=["2D", "3D"])
@@ -29,7 +29,7 @@ def round_of(size, patch, channels=1, count=6):
     torch.manual_seed(0)
     patches = Patches(size, patch)
     images = torch.randn(count, channels, *size)
-    return patches, images, torch.rand(count, patches.count), chance.keys(torch.arange(count), patches.count)
+    return patches, images, torch.rand(count, patches.count), rng.keys(torch.arange(count), patches.count)
 
 
 @grids
@@ -127,8 +127,8 @@ def test_a_wanted_mask_and_the_score_that_means_it_play_the_same_round():
     patches, _, scores, keys = round_of((32, 48), (8, 8))
     game = Game(Shift(), patches)
     wanted = scores > 0.5
-    assert torch.equal(game.spend(wanted, keys), game.spend(wanted.float(), keys))
-    assert torch.equal(game.spend(wanted.view(-1, *patches.grid), keys), game.spend(wanted, keys))
+    assert torch.equal(game.select(wanted, keys), game.select(wanted.float(), keys))
+    assert torch.equal(game.select(wanted.view(-1, *patches.grid), keys), game.select(wanted, keys))
 
 
 @pytest.mark.parametrize("hint_share", [-0.1, 1.1, float("nan")])

@@ -14,7 +14,7 @@ SHORT: dict[str, Any] = {"steps": "32", "judge_every": "0"}
 @pytest.mark.parametrize("more", [{"workers": 1}, {"synchronous": True}])
 def test_trains_a3c_and_leaves_an_agent_that_can_be_loaded(tmp_path: Path, more: dict[str, Any]) -> None:
     from maskgym.envs.task import Settings, Task
-    from maskgym.roster import board_of, make_agent
+    from maskgym.registry import game_spec_of, make_agent
 
     out = tmp_path / "run"
     assert Train("a3c?width=8", out, **GAME, **SHORT, **more)() == 0
@@ -22,7 +22,7 @@ def test_trains_a3c_and_leaves_an_agent_that_can_be_loaded(tmp_path: Path, more:
     assert about["agent"] == "a3c"
     assert about["settings"]["width"] == 8
     task = Task(Settings(image_size="32x32", reconstructor="phantoms-64", split="val", piece=8))
-    assert make_agent(f"a3c:{out}", board=board_of(task)).settings.width == 8
+    assert make_agent(f"a3c:{out}", game_spec=game_spec_of(task)).settings.width == 8
     with pytest.raises(BadInput, match="--resume"):
         Train("a3c?width=8", out, **GAME, **SHORT, **more)()
     with pytest.raises(BadInput, match="width"):

@@ -16,7 +16,7 @@ class Agents:
         from rich.text import Text
 
         from maskgym.errors import BadInput
-        from maskgym.roster import agent_class, names
+        from maskgym.registry import agent_class, names
 
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("agent", "paper", "learns", "needs", "settings"):

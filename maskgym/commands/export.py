@@ -28,9 +28,9 @@ class Export:
 
     def __call__(self) -> None:
         """Translate, write, print."""
+        from maskgym.networks import handover, store
+        from maskgym.networks.segmenters import make_segmenter
         from maskgym.pretrain.settings import read_size
-        from maskgym.reconstructors import handover, store
-        from maskgym.reconstructors.segmenters import make_segmenter
 
         kind = self.to.removeprefix("monai-")
         settings = handover.settings_of(self.folder, kind)

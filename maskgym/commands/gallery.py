@@ -12,8 +12,8 @@ from maskgym.commands.which_game import WhichGame, check_ratios
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
-    from maskgym.bench.gallery import Column
-    from maskgym.bench.par import Table
+    from maskgym.benchmark.gallery import Column
+    from maskgym.benchmark.par import Table
     from maskgym.envs.task import Task
 
 _MOST = 12  # pictures beside each other that can still be read
@@ -40,9 +40,9 @@ class Gallery(WhichGame):
         """Play and draw."""
         import numpy as np
 
-        from maskgym.bench import gallery
-        from maskgym.bench.contestants import seat
-        from maskgym.bench.points import count_images
+        from maskgym.benchmark import gallery
+        from maskgym.benchmark.contestants import seat
+        from maskgym.benchmark.points import count_images
 
         if not 1 <= len(self.agents) <= _MOST:
             raise BadInput(f"{len(self.agents)} agents: name 1 to {_MOST}, `maskgym agents` lists them")
@@ -62,7 +62,7 @@ class Gallery(WhichGame):
         print(f"wrote {self.out}")
 
     def _par(self, task: Task) -> Table | None:
-        from maskgym.bench.par import find
+        from maskgym.benchmark.par import find
 
         try:
             return find(task, self.ratio, len(task.images), self.par)[0]
@@ -76,8 +76,8 @@ class Gallery(WhichGame):
         import torch
 
         from maskgym.agent import Agent
-        from maskgym.bench.gallery import Column
-        from maskgym.bench.points import game_at, points_of_each
+        from maskgym.benchmark.gallery import Column
+        from maskgym.benchmark.points import game_at, points_of_each
 
         assert isinstance(index, np.ndarray)
         images, game = task.fetch(index), game_at(task, self.ratio)
@@ -87,7 +87,7 @@ class Gallery(WhichGame):
             assert par is not None
             mask = torch.from_numpy(par.mask[index]).to(task.device)
         with torch.inference_mode():
-            outcome = game.pay(images, mask.bool().view(-1, *task.patches.grid))
+            outcome = game.evaluate(images, mask.bool().view(-1, *task.patches.grid))
         reward = outcome.reward.double().cpu().numpy()
         notes = [f"reward {value:.3f}" for value in reward]
         if par is not None and isinstance(player, Agent):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from maskgym.bench.search import Search
+from maskgym.benchmark.search import Search
 from maskgym.commands.which_game import WhichGame, check_ratios
 from maskgym.errors import BadInput
 
@@ -38,10 +38,10 @@ class Par(WhichGame):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Table
 
-        from maskgym.bench import par as pars
-        from maskgym.bench.contestants import seat
-        from maskgym.bench.par_search import open_par, raise_par
-        from maskgym.bench.points import count_images
+        from maskgym.benchmark import par as pars
+        from maskgym.benchmark.contestants import seat
+        from maskgym.benchmark.par_search import open_par, raise_par
+        from maskgym.benchmark.points import count_images
 
         if self.evaluations < 20:
             raise BadInput(f"evaluations {self.evaluations} are too few to search with: give 20 or more")

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 import tyro
 
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.select import budget
+from maskgym.networks import store
 from maskgym.pretrain.looks import draw, held_out, random_masks
 from maskgym.pretrain.recipes import make_settings
 from maskgym.pretrain.run import read_images
 from maskgym.pretrain.settings import PretrainSettings
-from maskgym.reconstructors import store
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Reconstruct:
         game = Game(student.eval(), patches, self.ratio, target=about["target"])
         mask = random_masks(len(images), patches, self.ratio)
         if self.agent != "random":
-            agent = make_agent(self.agent, board=Board(patches, images.shape[1], self.ratio))
+            agent = make_agent(self.agent, game_spec=GameSpec(patches, images.shape[1], self.ratio))
             agent.attach(student, student)
-            mask = agent.spend(agent.score(images), budget(self.ratio, patches.count)).view_as(mask)
+            mask = agent.to_mask(agent.score(images), budget(self.ratio, patches.count)).view_as(mask)
         try:
             self.out.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(draw(game, images, mask)).save(self.out)

@@ -17,8 +17,8 @@ from maskgym.envs.task import parse_size
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors import store
-from maskgym.reconstructors.train import TrainSettings, held_out, train
+from maskgym.networks import store
+from maskgym.networks.train import TrainSettings, held_out, train
 
 _RATIOS = (0.25, 0.5, 0.75)
 _BUNDLED = {
@@ -120,7 +120,7 @@ def _pictures(network: torch.nn.Module, images: torch.Tensor, patches: Patches, 
     game = Game(network.cpu().eval(), patches, 0.75)
     keys = torch.from_numpy(np.random.default_rng(0).integers(2**63, size=(len(images), patches.count)))
     with torch.no_grad():
-        mask = game.spend(keys, keys)
+        mask = game.select(keys, keys)
         rebuilt = game.rebuild(images, mask)
         visible = game.hide(images, mask)
     rows = []

@@ -20,7 +20,7 @@ class Report:
 
     def __call__(self) -> None:
         """Read, compare, write."""
-        from maskgym.bench.report.write import MARKDOWN, report
+        from maskgym.report.write import MARKDOWN, report
 
         page = report(self.study, self.out or self.study / "report")
         print(f"wrote {page} and {MARKDOWN} beside it")

@@ -43,11 +43,12 @@ class Score(WhichGame):
         """Check, train, play, write."""
         from rich.console import Console
 
-        from maskgym.bench import chart, table
-        from maskgym.bench.contestants import check
-        from maskgym.bench.par import find
-        from maskgym.bench.points import count_images
-        from maskgym.bench.score import Plan
+        from maskgym.benchmark import plots as chart
+        from maskgym.benchmark import table
+        from maskgym.benchmark.contestants import check
+        from maskgym.benchmark.par import find
+        from maskgym.benchmark.points import count_images
+        from maskgym.benchmark.score import Plan
 
         if not self.agents:
             raise BadInput("no agent is named: `maskgym agents` lists them")
@@ -75,7 +76,7 @@ class Score(WhichGame):
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from maskgym.bench.score import cells, score
+        from maskgym.benchmark.score import cells, score
 
         def make_games() -> Any:
             import gymnasium as gym
@@ -101,7 +102,7 @@ class Score(WhichGame):
             return score(plan, task, self.out, make_games, heard, report)
 
     def _about(self, plan: Any, task: Any) -> dict[str, Any]:
-        from maskgym.bench.par import describe
+        from maskgym.benchmark.par import describe
         from maskgym.masking.select import budget
 
         return {
@@ -119,7 +120,7 @@ class Score(WhichGame):
 def _print(console: Any, scores: Any, ratio: float) -> None:
     from rich.table import Table
 
-    from maskgym.bench.table import caption, narrow
+    from maskgym.benchmark.table import caption, narrow
 
     headings, rows = narrow(scores, ratio)
     shown = Table(box=None, padding=(0, 1))

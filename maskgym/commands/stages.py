@@ -13,10 +13,10 @@ from maskgym.commands.reconstructor import run as train_reconstructor
 from maskgym.commands.train import Train as TrainPolicy
 from maskgym.errors import BadInput
 from maskgym.masking import schedules
+from maskgym.networks.train import TrainSettings
 from maskgym.pretrain.run import build, read_images
 from maskgym.pretrain.settings import PretrainSettings
-from maskgym.reconstructors.train import TrainSettings
-from maskgym.roster import agent_class
+from maskgym.registry import agent_class
 from maskgym.training.folder import Folder
 from maskgym.training.learner import is_learner
 

@@ -12,9 +12,9 @@ import tyro
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
-    from maskgym.bench.engines import Engine
-    from maskgym.bench.plan import Cell
-    from maskgym.bench.standing import Standing
+    from maskgym.studies.engines import Engine
+    from maskgym.studies.plan import Cell
+    from maskgym.studies.standing import Standing
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Study:
 
     def __call__(self) -> int:
         """Read, plan, run."""
-        from maskgym.bench.engines import run_all
-        from maskgym.bench.standing import span
-        from maskgym.bench.study import keep, read_study
+        from maskgym.studies.engines import run_all
+        from maskgym.studies.standing import span
+        from maskgym.studies.study import keep, read_study
 
         if self.workers < 1:
             raise BadInput(f"workers {self.workers} must be at least 1")
@@ -71,13 +71,13 @@ class Study:
         return 0
 
     def _engine(self, out: Path) -> Engine:
-        from maskgym.bench.engines import Local
-        from maskgym.bench.on_ray import OnRay
+        from maskgym.studies.engines import Local
+        from maskgym.studies.on_ray import OnRay
 
         return OnRay(out, self.address, self.workers) if self.engine == "ray" else Local(out, self.workers)
 
     def _plan(self, out: Path, cells: list[Cell]) -> int:
-        from maskgym.bench.standing import stand
+        from maskgym.studies.standing import stand
 
         standings = stand(out, cells)
         for one in standings:
@@ -100,8 +100,8 @@ class Status:
         from rich.console import Console
         from rich.table import Table
 
-        from maskgym.bench.standing import STATES, span, stand
-        from maskgym.bench.study import KEPT, read_study
+        from maskgym.studies.standing import STATES, span, stand
+        from maskgym.studies.study import KEPT, read_study
 
         if not (self.out / KEPT).exists():
             raise BadInput(f"{self.out} holds no study: give the folder that `maskgym study --out` was given")
@@ -129,7 +129,7 @@ class Status:
 
 def _estimate(standings: list[Standing], workers: int) -> str:
     """How long the rest may take."""
-    from maskgym.bench.standing import left, span
+    from maskgym.studies.standing import left, span
 
     seconds, unknown = left(standings)
     if not any(one.left is None or one.left for one in standings):
@@ -143,7 +143,7 @@ def _estimate(standings: list[Standing], workers: int) -> str:
 
 def _rest(out: Path, cells: list[Cell], workers: int) -> str:
     """How many cells are finished, and the time the others may take if all of it is known."""
-    from maskgym.bench.standing import left, span, stand
+    from maskgym.studies.standing import left, span, stand
 
     standings = stand(out, cells)
     seconds, unknown = left(standings)

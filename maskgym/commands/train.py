@@ -12,13 +12,13 @@ import torch
 import tyro
 
 from maskgym.agent import Agent
-from maskgym.bench import par
-from maskgym.bench.points import count_images, play, points
+from maskgym.benchmark import par
+from maskgym.benchmark.points import count_images, play, points
 from maskgym.commands.which_game import Game
 from maskgym.envs.rendering import beside, enlarge, grey
 from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
-from maskgym.roster import board_of, make_agent
+from maskgym.registry import game_spec_of, make_agent
 from maskgym.training.folder import Folder
 from maskgym.training.learner import is_learner
 from maskgym.training.run import Plan, Run
@@ -79,7 +79,7 @@ class Train(Game):
         keywords = self.keywords() | {"ratio": self.ratio, "piece": self.piece}
         torch.set_num_threads(1)  # processes run side by side
         val = Task(Settings.of({**keywords, "split": "val"}))
-        agent = make_agent(self.agent, board=board_of(val), seed=self.seed)
+        agent = make_agent(self.agent, game_spec=game_spec_of(val), seed=self.seed)
         self._check(agent)
         folder = Folder(self.out, self._about(agent, keywords), self.resume)
         make_env = Games(self.env.removeprefix("maskgym:"), keywords, is_learner(agent))
@@ -146,7 +146,7 @@ class Judgement:
 
     def __post_init__(self) -> None:
         self.images = count_images(self.task, min(_JUDGED, len(self.task.images)))
-        random = make_agent("random", board=board_of(self.task), seed=0)
+        random = make_agent("random", game_spec=game_spec_of(self.task), seed=0)
         plays = [play(random, self.task, self.ratio, images=self.images, seed=i).reward for i in range(8)]
         self.chance = np.mean(plays, 0)
         try:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from maskgym.errors import BadInput
-from maskgym.reconstructors.handover import Coverage, load_into, settings_of
-from maskgym.reconstructors.segmenters import SEGMENTERS, make_segmenter
+from maskgym.networks.handover import Coverage, load_into, settings_of
+from maskgym.networks.segmenters import SEGMENTERS, make_segmenter
 
 LEAST = 0.9  # of the encoder's weights must be filled, unless told otherwise
 

@@ -28,7 +28,7 @@ class Watch:
 
         columns = ["step", "seconds", "loss", "learning rate", "val DSC", *(f"val DSC {name}" for name in classes)]
         self.table = Metrics(folder, columns, done, key="step")
-        self.board = SummaryWriter(str(folder), purge_step=done)
+        self.game_spec = SummaryWriter(str(folder), purge_step=done)
         self.told = ""
         parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*parts, console=Console(stderr=True), disable=quiet)
@@ -37,8 +37,8 @@ class Watch:
 
     def hear(self, step: int, loss: float, rate: float, seconds: float) -> None:
         """Note a step."""
-        self.board.add_scalar("train/loss", loss, step)
-        self.board.add_scalar("train/learning rate", rate, step)
+        self.game_spec.add_scalar("train/loss", loss, step)
+        self.game_spec.add_scalar("train/learning rate", rate, step)
         self.table.add({"step": step, "seconds": round(seconds, 2), "loss": loss, "learning rate": rate})
         self.progress.update(self.bar, completed=step, description=f"fine-tuning, loss {loss:.3f}{self.told}")
 
@@ -48,9 +48,9 @@ class Watch:
         """Note what val says."""
         known = {name: value for name, value in dice.items() if value is not None}
         for name, value in known.items():
-            self.board.add_scalar(f"val/DSC {name}", value, step)
-        self.board.add_scalar("val/DSC", mean, step)
-        self.board.add_image("val/predictions", picture, step, dataformats="HWC")
+            self.game_spec.add_scalar(f"val/DSC {name}", value, step)
+        self.game_spec.add_scalar("val/DSC", mean, step)
+        self.game_spec.add_image("val/predictions", picture, step, dataformats="HWC")
         row = {f"val DSC {name}": value for name, value in known.items()}
         self.table.add({"step": step, "seconds": round(seconds, 2), "val DSC": mean, **row})
         self.told = f", val DSC {mean:.3f}"
@@ -58,4 +58,4 @@ class Watch:
     def close(self) -> None:
         """Stop the line, write out what is left."""
         self.progress.stop()
-        self.board.close()
+        self.game_spec.close()

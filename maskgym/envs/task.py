@@ -17,11 +17,11 @@ from maskgym.data.source import SPLITS, load
 from maskgym.envs.kept import Kept
 from maskgym.errors import BadInput
 from maskgym.game import Game, Outcome
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.observation import to_observation
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors import store
-from maskgym.reconstructors.frozen import best_piece, channels_last, freeze
+from maskgym.networks import store
+from maskgym.networks.frozen import best_piece, channels_last, freeze
 
 ACTION_TYPES = ("mask", "score")
 
@@ -164,7 +164,7 @@ class Task:
 
     def play(self, images: Tensor, actions: Any, draws: np.ndarray) -> Outcome:
         """Play one round with the chance that grows from the (B,) int64 draws."""
-        keys = chance.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
+        keys = rng.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
         with torch.no_grad():  # not inference mode: learners keep what was paid for their backward pass
             return self.game.play(images, self.scores(actions, len(images)), keys)
 

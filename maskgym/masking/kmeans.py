@@ -21,7 +21,7 @@ class Clusters(NamedTuple):
     inertia: Tensor  # (B,) sum of squared distances to the nearest centre
 
 
-def kmeans(points: Tensor, chance: Tensor, iterations: int = 100) -> Clusters:
+def kmeans(points: Tensor, keys: Tensor, iterations: int = 100) -> Clusters:
     """Cluster each sample of (B, N, D) points by itself.
 
     Every restart begins by k-means++ and runs until no label changes; the lowest inertia wins. A cluster that runs
@@ -29,14 +29,14 @@ def kmeans(points: Tensor, chance: Tensor, iterations: int = 100) -> Clusters:
 
     Args:
         points: (B, N, D), floating.
-        chance: (B, restarts, k) int64 random keys (see `masking.chance`), the only source of randomness.
+        chance: (B, restarts, k) int64 random keys (see `masking.rng`), the only source of randomness.
         iterations: at most so many steps.
     """
-    clusters = chance.shape[2]
+    clusters = keys.shape[2]
     points = points - points.mean(1, keepdim=True)  # smaller numbers, sharper differences
     gram = points @ points.mT  # (B, N, N)
     square = gram.diagonal(dim1=1, dim2=2)  # (B, N) squared lengths
-    labels = _first_labels(gram, square, chance)  # (B, R, N)
+    labels = _first_labels(gram, square, keys)  # (B, R, N)
     for _ in range(iterations):
         size, own, far = _measure(gram, labels, clusters)
         moved, nearest = _nearest(far)
@@ -52,10 +52,10 @@ def kmeans(points: Tensor, chance: Tensor, iterations: int = 100) -> Clusters:
     return Clusters(labels, inertia.gather(1, best)[:, 0])
 
 
-def _first_labels(gram: Tensor, square: Tensor, chance: Tensor) -> Tensor:
+def _first_labels(gram: Tensor, square: Tensor, keys: Tensor) -> Tensor:
     """Draw first centres by k-means++, each by the squared distance to those before it, and label by the nearest."""
-    restarts, clusters = chance.shape[1:]
-    part = chance.to(torch.float64) / 2**63  # (B, R, k) in [0, 1)
+    restarts, clusters = keys.shape[1:]
+    part = keys.to(torch.float64) / 2**63  # (B, R, k) in [0, 1)
     count = gram.shape[1]
     weight = torch.ones(gram.shape[0], restarts, count, dtype=torch.float64, device=gram.device)
     nearest, labels = torch.full_like(weight, torch.inf), torch.zeros_like(weight, dtype=torch.int64)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskgym.errors import BadInput
-from maskgym.masking.chance import again
+from maskgym.masking.rng import again
 
 
 def budget(ratio: float, count: int) -> int:
@@ -21,7 +21,7 @@ def budget(ratio: float, count: int) -> int:
     return exact
 
 
-def select(scores: Tensor, hidden: int, chance: Tensor, hard_share: float = 1.0) -> Tensor:
+def select(scores: Tensor, hidden: int, keys: Tensor, hard_share: float = 1.0) -> Tensor:
     """Hide exactly `hidden` patches of each sample: round(h * K) by highest score, the rest at random among all others.
 
     Equal scores are taken in random order, so boolean scores are a wish: too many wanted, some are dropped at random;
@@ -30,22 +30,22 @@ def select(scores: Tensor, hidden: int, chance: Tensor, hard_share: float = 1.0)
     Args:
         scores: (B, N), any real dtype or bool, higher = sooner.
         hidden: K.
-        chance: (B, N) int64 random keys (see `masking.chance`), the only source of randomness.
+        chance: (B, N) int64 random keys (see `masking.rng`), the only source of randomness.
         hard_share: h, the share of K taken by score; 0 is plain random masking.
 
     Returns:
         (B, N) bool, True = hidden.
     """
     hard = round(hard_share * hidden)
-    mask = torch.zeros_like(chance, dtype=torch.bool)
+    mask = torch.zeros_like(keys, dtype=torch.bool)
     if hard and scores.dtype == torch.bool:  # one look suffices: wanted first, among equals the smaller key
-        order = (scores.long() << 62) - (chance >> 1)
+        order = (scores.long() << 62) - (keys >> 1)
         mask.scatter_(1, order.topk(hard, dim=1, sorted=False).indices, True)
     elif hard:
-        shuffled = chance.argsort(dim=1)
+        shuffled = keys.argsort(dim=1)
         ranked = scores.gather(1, shuffled).argsort(dim=1, descending=True, stable=True)[:, :hard]
         mask.scatter_(1, shuffled.gather(1, ranked), True)
     if hard < hidden:
-        rest = again(chance).masked_fill(mask, -1).topk(hidden - hard, dim=1).indices
+        rest = again(keys).masked_fill(mask, -1).topk(hidden - hard, dim=1).indices
         mask.scatter_(1, rest, True)
     return mask

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from maskgym import checkpoint
+from maskgym.networks import store
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.settings import PretrainSettings
-from maskgym.reconstructors import store
 
 MODEL, AGENT = "model.safetensors", "agent"
 

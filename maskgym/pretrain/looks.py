@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from maskgym.envs.rendering import beside, enlarge, grey, heat
 from maskgym.game import Game
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
-from maskgym.reconstructors import baselines
+from maskgym.networks import baselines
 
 _PIECE = 8  # images at once
 _HEIGHT = 128  # of a picture, in pixels, about
@@ -22,7 +22,7 @@ _HEIGHT = 128  # of a picture, in pixels, about
 
 def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 0) -> Tensor:
     """Give image i of a split the same random mask in every look: (count, *grid) bool."""
-    keys = chance.keys(torch.arange(count) + (seed << 32), patches.count)
+    keys = rng.keys(torch.arange(count) + (seed << 32), patches.count)
     return select(keys, budget(ratio, patches.count), keys, hard_share=0.0).view(-1, *patches.grid)
 
 
@@ -30,7 +30,7 @@ def held_out(game: Game, images: Tensor, mask: Tensor) -> dict[str, float]:
     """Mean loss on hidden patches of images (n, C, *size): the network's, and what predicting the patch mean costs."""
     with watching(game.reconstructor), torch.no_grad():
         parts = [slice(i, i + _PIECE) for i in range(0, len(images), _PIECE)]
-        paid = torch.cat([game.pay(images[part], mask[part]).patch_loss for part in parts])
+        paid = torch.cat([game.evaluate(images[part], mask[part]).patch_loss for part in parts])
     if game.target == "raw":
         mean = (baselines.patch_mean(images, mask, game.patches) - images).square().mean(1)
     else:

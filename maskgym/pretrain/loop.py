@@ -137,7 +137,7 @@ class Loop:
         seen = batch if self.sees_all else Batch(*(part[mine] for part in batch))
         scores = self._score(seen, epoch)
         hidden = budget(self.ratio(epoch, self.settings.epochs), self.patches.count)
-        mask = self.agent.spend(scores, hidden, self.hard_share(epoch, self.settings.epochs))
+        mask = self.agent.to_mask(scores, hidden, self.hard_share(epoch, self.settings.epochs))
         return mask.view(-1, *self.patches.grid)
 
     def _score(self, batch: Batch, epoch: int) -> Tensor:
@@ -177,7 +177,7 @@ class Loop:
             hidden = mask[part * share : (part + 1) * share]
             more_to_come = part + 1 < parts
             with self.fabric.no_backward_sync(self.network, enabled=True) if more_to_come else nullcontext():
-                patch_loss = game.pay(images, hidden).patch_loss
+                patch_loss = game.evaluate(images, hidden).patch_loss
                 loss = self.loss(patch_loss, hidden)
                 with self.fabric.autocast():
                     own = self.agent.auxiliary_loss(*self._as_stored(flipped, images, hidden, patch_loss), index)

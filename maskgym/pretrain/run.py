@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskgym.agent import Agent, Board
+from maskgym.agent import Agent, GameSpec
 from maskgym.data.source import Images, load
 from maskgym.errors import BadInput
 from maskgym.masking import schedules
+from maskgym.networks.students import make_student
 from maskgym.pretrain import checkpoint
 from maskgym.pretrain.data import Batch, Feed, flip
 from maskgym.pretrain.devices import fitting_batch, make_fabric, out_of_memory
@@ -26,8 +27,7 @@ from maskgym.pretrain.looks import draw, held_out, random_masks
 from maskgym.pretrain.loop import Loop, Told
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.pretrain.watch import Watch
-from maskgym.reconstructors.students import make_student
-from maskgym.roster import agent_class, make_agent
+from maskgym.registry import agent_class, make_agent
 from maskgym.training.folder import Folder
 from maskgym.training.learner import is_learner
 from maskgym.training.run import interrupts
@@ -66,7 +66,7 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
     """Make agent and student, and refuse what does not fit together before anything is written."""
     patches, channels = settings.patches, train.images.shape[1]
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
-    agent = make_agent(settings.agent, board=Board(patches, channels, ratio, str(device)), seed=settings.seed)
+    agent = make_agent(settings.agent, game_spec=GameSpec(patches, channels, ratio, str(device)), seed=settings.seed)
     if agent.remembers and settings.crop:
         raise BadInput(f"agent {agent.name!r} remembers the patches of every image, and crops move them: use no --crop")
     if settings.crop and (settings.score_every > 1 or settings.report):
@@ -75,7 +75,7 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
     student = make_student(settings.student, channels, patches, student_settings(settings.student_settings))
     try:
         with torch.no_grad():
-            mask = random_masks(1, patches, agent.board.ratio)
+            mask = random_masks(1, patches, agent.game_spec.ratio)
             answer = student.eval()(torch.zeros(1, channels, *patches.size), mask)
             agent.attach(student.to(device), student)
             agent.score(torch.zeros(1, channels, *patches.size, device=device))
@@ -162,7 +162,7 @@ class Run:
         def forward(count: int) -> None:
             images = batch.images[:count].to(loop.fabric.device)
             mask = random_masks(count, loop.patches).to(images.device)
-            loop.game(loop.student, 0.75).pay(images, mask).reward.mean().backward()
+            loop.game(loop.student, 0.75).evaluate(images, mask).reward.mean().backward()
             loop.optimiser.zero_grad()
 
         fits = fitting_batch(forward, settings.batch // parts)
@@ -221,7 +221,7 @@ class Run:
         agent.shard = (0, 1)
         with torch.no_grad():
             hidden = int(loop.ratio(epoch, self.settings.epochs) * loop.patches.count + 1e-9)
-            mask = agent.spend(agent.score(images), hidden, loop.hard_share(epoch, self.settings.epochs))
+            mask = agent.to_mask(agent.score(images), hidden, loop.hard_share(epoch, self.settings.epochs))
         agent.turns.copy_(turns)
         agent.shard = shard
         return mask.view(-1, *loop.patches.grid)

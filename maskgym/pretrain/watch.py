@@ -31,7 +31,7 @@ class Watch:
 
         self.folder, self.batch = folder, batch
         self.table = Metrics(folder, [*_COLUMNS, *_MORE], done, key="step")
-        self.board = SummaryWriter(str(folder), purge_step=done)
+        self.game_spec = SummaryWriter(str(folder), purge_step=done)
         self.started, self.last = time.monotonic(), (time.monotonic(), done)
         self.told = ""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -45,9 +45,9 @@ class Watch:
         (then, before), self.last = self.last, (now, step)
         figures = figures | {"images per second": round((step - before) * self.batch / max(now - then, 1e-9), 2)}
         for name, value in figures.items():
-            self.board.add_scalar(f"train/{name}", value, step)
+            self.game_spec.add_scalar(f"train/{name}", value, step)
         for name, value in own.items():
-            self.board.add_scalar(f"agent/{name}", value, step)
+            self.game_spec.add_scalar(f"agent/{name}", value, step)
         self.table.add({**figures, **self._row(step, epoch)})
         text = f"epoch {epoch}, loss {figures['loss']:.3f}, {figures['images per second']:.0f} images/s{self.told}"
         self.progress.update(self.bar, completed=step, description=text)
@@ -57,8 +57,8 @@ class Watch:
         from PIL import Image
 
         for name, value in errors.items():
-            self.board.add_scalar(f"val/{name}", value, step)
-        self.board.add_image("val/reconstructions", picture, step, dataformats="HWC")
+            self.game_spec.add_scalar(f"val/{name}", value, step)
+        self.game_spec.add_image("val/reconstructions", picture, step, dataformats="HWC")
         (self.folder / "pictures").mkdir(exist_ok=True)
         Image.fromarray(picture).save(self.folder / "pictures" / f"epoch-{epoch:04d}.png")
         self.table.add({**errors, **self._row(step, epoch)})
@@ -68,7 +68,7 @@ class Watch:
     def close(self) -> None:
         """Stop the line, write out what is left."""
         self.progress.stop()
-        self.board.close()
+        self.game_spec.close()
 
     def _row(self, step: int, epoch: int) -> dict[str, float]:
         return {"step": step, "epoch": epoch, "seconds": round(time.monotonic() - self.started, 2)}

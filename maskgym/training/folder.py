@@ -58,7 +58,7 @@ class Folder:
             optimiser.load_state_dict(state["optimiser"])
             turns.extend(int(turn) for turn in state["turns"])
 
-        checkpoint.read(self.path, agent.board.device, take)
+        checkpoint.read(self.path, agent.game_spec.device, take)
         return turns
 
     def _compare(self, there: Path, settings: dict[str, Any]) -> None:

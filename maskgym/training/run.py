@@ -13,10 +13,10 @@ from types import FrameType
 from typing import Any, Literal
 
 from maskgym.errors import BadInput
-from maskgym.training.crew import Crew, Death, News
 from maskgym.training.folder import Folder
 from maskgym.training.learner import copy_weights, is_learner, train_alone
 from maskgym.training.watch import Judge, Watch
+from maskgym.training.worker_pool import Death, News, WorkerPool
 
 MakeEnv = Callable[[int], Any]  # (num_envs) -> vector environment; picklable where workers are spawned
 
@@ -84,7 +84,7 @@ class Run:
         batch, count = self.agent.games(), self.plan.workers
         if turns and len(turns) != count:
             turns = [sum(turns) // count + (i < sum(turns) % count) for i in range(count)]
-        crew = Crew(
+        pool = WorkerPool(
             self.agent,
             optimiser,
             _Bound(self.make_env, batch),
@@ -93,36 +93,36 @@ class Run:
             turns or None,
             self.plan.on_worker_death,
         )
-        self._begin(crew.masks)
-        with interrupts() as asked, closing(crew.run()) as told:
+        self._begin(pool.masks)
+        with interrupts() as asked, closing(pool.run()) as told:
             first = next(told, None)  # the workers are there: from here on this process may have threads
-            with closing(Watch(self.folder.path, self.plan.steps, crew.masks, count, self.quiet)) as watch:
+            with closing(Watch(self.folder.path, self.plan.steps, pool.masks, count, self.quiet)) as watch:
                 for news in chain([first], told):
-                    self.masks = crew.masks
+                    self.masks = pool.masks
                     if isinstance(news, Death):
                         watch.say(news.reason)
                     elif isinstance(news, News):
-                        own = int(crew.signals.turns[news.worker]) * batch
+                        own = int(pool.signals.turns[news.worker]) * batch
                         watch.hear(news.masks, news.figures, news.worker, own)
                     else:
                         watch.advance(self.masks)
                     if asked():
                         break
-                    with crew.rest() if self._due() else nullcontext():
-                        turns = crew.signals.turns.tolist()
-                        self.masks = crew.masks
+                    with pool.rest() if self._due() else nullcontext():
+                        turns = pool.signals.turns.tolist()
+                        self.masks = pool.masks
                         if self._time_to_judge():
                             self._look()
                         if self._time_to_save():
                             self._keep(optimiser, turns)
                     self._say(watch)
                 told.close()  # all workers have ended
-                self.masks = crew.masks
-                self._keep(optimiser, crew.signals.turns.tolist())
+                self.masks = pool.masks
+                self._keep(optimiser, pool.signals.turns.tolist())
                 self._look()
                 self._say(watch)
-        if crew.deaths and (self.masks < self.plan.steps) and not asked():
-            why = crew.deaths[-1].reason.strip().splitlines()[-1]
+        if pool.deaths and (self.masks < self.plan.steps) and not asked():
+            why = pool.deaths[-1].reason.strip().splitlines()[-1]
             raise BadInput(f"stopped after {self.masks} masks, which are saved ({why}): repair it and add --resume")
 
     def _in_one_process(self) -> None:

@@ -41,7 +41,7 @@ class Watch:
         from torch.utils.tensorboard import SummaryWriter
 
         self.table = Metrics(folder, [*_COLUMNS, *_MORE], masks)
-        self.board = SummaryWriter(str(folder), purge_step=masks)
+        self.game_spec = SummaryWriter(str(folder), purge_step=masks)
         self.started, self.first = time.monotonic(), masks
         self.told = [(self.started, 0)] * workers  # when each last told its rate, and its masks then
         self.verdict = ""
@@ -54,11 +54,11 @@ class Watch:
         """Note what a worker told; `own` = masks it has paid for itself."""
         now = time.monotonic()
         for name, value in figures.items():
-            self.board.add_scalar(f"train/{name}", value, masks)
+            self.game_spec.add_scalar(f"train/{name}", value, masks)
         then, before = self.told[worker]
         own = masks if own is None else own
         if before and now > then:
-            self.board.add_scalar(f"masks per second/worker {worker}", (own - before) / (now - then), masks)
+            self.game_spec.add_scalar(f"masks per second/worker {worker}", (own - before) / (now - then), masks)
         self.told[worker] = (now, own)
         self.table.add({**figures, **self._row(masks), "worker": worker})
         self.advance(masks)
@@ -71,9 +71,9 @@ class Watch:
     def judged(self, masks: int, verdict: Verdict) -> None:
         """Note what the judge said."""
         for name, value in verdict.figures.items():
-            self.board.add_scalar(f"val/{name}", value, masks)
+            self.game_spec.add_scalar(f"val/{name}", value, masks)
         if verdict.picture is not None:
-            self.board.add_image("val/masks", verdict.picture, masks, dataformats="HWC")
+            self.game_spec.add_image("val/masks", verdict.picture, masks, dataformats="HWC")
         self.verdict = "".join(f", {value:.1f} {name}" for name, value in list(verdict.figures.items())[:1])
         self.table.add({**verdict.figures, **self._row(masks)})
         self.advance(masks)
@@ -89,7 +89,7 @@ class Watch:
     def close(self) -> None:
         """Stop the line, write out what is left."""
         self.progress.stop()
-        self.board.close()
+        self.game_spec.close()
 
     def _row(self, masks: int) -> dict[str, Any]:
         seconds = time.monotonic() - self.started

@@ -42,7 +42,7 @@ class Signals:
         self.flags = torch.zeros(2, dtype=torch.bool).share_memory_()
 
 
-class Place(NamedTuple):
+class WorkerSpec(NamedTuple):
     """Where a worker stands."""
 
     rank: int
@@ -55,47 +55,47 @@ class Place(NamedTuple):
     trace: str
 
 
-def work(place: Place, shared: Any, optimiser: torch.optim.Optimizer, make_env: Callable[[], Any]) -> None:
+def work(spec: WorkerSpec, shared: Any, optimiser: torch.optim.Optimizer, make_env: Callable[[], Any]) -> None:
     """Play turns until enough masks are paid for, the parent asks to stop, or the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)  # workers share the cores among themselves
-    with open(place.trace, "w") as trace:
+    with open(spec.trace, "w") as trace:
         if hasattr(faulthandler, "register"):
             faulthandler.register(signal.SIGUSR1, file=trace, all_threads=True)
         try:
-            _turns(place, shared, optimiser, make_env)
+            _turns(spec, shared, optimiser, make_env)
         except BaseException as error:
             told = str(error) if isinstance(error, BadInput) else traceback.format_exc()
             with suppress(OSError):
-                place.pipe.send(("death", told))
+                spec.pipe.send(("death", told))
             sys.exit(1)
 
 
-def _turns(place: Place, shared: Any, optimiser: torch.optim.Optimizer, make_env: Callable[[], Any]) -> None:
-    signals, rank = place.signals, place.rank
+def _turns(spec: WorkerSpec, shared: Any, optimiser: torch.optim.Optimizer, make_env: Callable[[], Any]) -> None:
+    signals, rank = spec.signals, spec.rank
     env = make_env()
     local = own_copy(shared, rank)
     told = time.monotonic()
     turn = int(signals.turns[rank])
-    while not signals.flags[0] and os.getppid() == place.parent:
+    while not signals.flags[0] and os.getppid() == spec.parent:
         signals.beats[rank] = time.monotonic()
         if signals.flags[1]:
             signals.resting[rank] = True
             time.sleep(0.001)
             continue
         signals.resting[rank] = False
-        done = int(signals.turns.sum()) * place.batch
-        if done >= place.steps:
+        done = int(signals.turns.sum()) * spec.batch
+        if done >= spec.steps:
             break
-        figures = update(shared, local, optimiser, env, turn, done / place.steps)
+        figures = update(shared, local, optimiser, env, turn, done / spec.steps)
         turn += 1
         signals.slowest[rank] = max(float(signals.slowest[rank]), time.monotonic() - float(signals.beats[rank]))
         signals.turns[rank] = turn
-        if time.monotonic() - told > _TELL_EVERY or done + place.batch >= place.steps:
+        if time.monotonic() - told > _TELL_EVERY or done + spec.batch >= spec.steps:
             told = time.monotonic()
-            place.pipe.send(("news", numbers(figures)))
-    place.pipe.close()
+            spec.pipe.send(("news", numbers(figures)))
+    spec.pipe.close()
 
 
 def own_copy(shared: Any, rank: int) -> Any:

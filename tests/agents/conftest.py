@@ -5,10 +5,10 @@ import gymnasium as gym
 import pytest
 import torch
 
-from maskgym.agent import Agent, Board
+from maskgym.agent import Agent, GameSpec
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors.unet import UNet
-from maskgym.roster import make_agent
+from maskgym.networks.unet import UNet
+from maskgym.registry import make_agent
 
 KEYWORDS: dict[str, dict[str, Any]] = {
     "2D": {"id": "maskgym:MaskMIMSmall-v0", "image_size": "32x32", "patch_size": 8, "split": "test", "piece": 8},
@@ -25,23 +25,23 @@ def dims(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def board(dims: str) -> Board:
+def game_spec(dims: str) -> GameSpec:
     sides = 2 if dims == "2D" else 3
-    return Board(Patches((16,) * sides, (4,) * sides), ratio=0.5)
+    return GameSpec(Patches((16,) * sides, (4,) * sides), ratio=0.5)
 
 
 @pytest.fixture
-def student(board: Board) -> torch.nn.Module:
+def student(game_spec: GameSpec) -> torch.nn.Module:
     """A network that is learning, with batch norms, none of which may be touched."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return UNet(board.channels, board.patches.dims, widths=(8, 8)).train()
+        return UNet(game_spec.channels, game_spec.patches.dims, widths=(8, 8)).train()
 
 
 @pytest.fixture
-def make(board: Board, student: torch.nn.Module) -> Callable[..., Agent]:
-    def made(name: str, seed: int = 0, game: Board = board, **settings: Any) -> Agent:
-        agent = make_agent(name, board=game, seed=seed, **QUICK.get(name, {}) | settings)
+def make(game_spec: GameSpec, student: torch.nn.Module) -> Callable[..., Agent]:
+    def made(name: str, seed: int = 0, game: GameSpec = game_spec, **settings: Any) -> Agent:
+        agent = make_agent(name, game_spec=game, seed=seed, **QUICK.get(name, {}) | settings)
         agent.attach(student)
         return agent
 
@@ -49,10 +49,10 @@ def make(board: Board, student: torch.nn.Module) -> Callable[..., Agent]:
 
 
 @pytest.fixture
-def images(board: Board) -> torch.Tensor:
+def images(game_spec: GameSpec) -> torch.Tensor:
     """Noise with a bright corner, so that there is something to find: (6, 1, *size)."""
-    pixels = torch.randn(6, 1, *board.patches.size, generator=torch.Generator().manual_seed(1))
-    pixels[(..., *[slice(0, 6)] * board.patches.dims)] += 3
+    pixels = torch.randn(6, 1, *game_spec.patches.size, generator=torch.Generator().manual_seed(1))
+    pixels[(..., *[slice(0, 6)] * game_spec.patches.dims)] += 3
     return (pixels - pixels.mean()) / pixels.std()
 
 

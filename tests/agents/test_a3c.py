@@ -5,16 +5,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from maskgym_agents.a3c import A3C, A3CPaper, A3CSettings, PaperSettings, drawing_gradient
 from torch import nn
 
-from agents.a3c import A3C, A3CPaper, A3CSettings, PaperSettings, drawing_gradient
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
-BOARD = Board(Patches((16, 16), (4, 4)), ratio=0.5)
+BOARD = GameSpec(Patches((16, 16), (4, 4)), ratio=0.5)
 
 
 class Blank(nn.Module):
@@ -27,12 +27,12 @@ class Blank(nn.Module):
 class BrightPays:
     """A vector environment of noise in which four patches are bright, elsewhere in every image."""
 
-    def __init__(self, num_envs: int, board: Board = BOARD):
-        self.num_envs, self.task, self.board = num_envs, self, board
-        self.game = Game(Blank(), board.patches, board.ratio)
+    def __init__(self, num_envs: int, game_spec: GameSpec = BOARD):
+        self.num_envs, self.task, self.game_spec = num_envs, self, game_spec
+        self.game = Game(Blank(), game_spec.patches, game_spec.ratio)
         draw = torch.Generator().manual_seed(0)
-        shown = torch.rand(64, board.patches.count, generator=draw).argsort(1) < 4
-        pixels = board.patches.spread(shown.view(-1, *board.patches.grid)) * 2.0
+        shown = torch.rand(64, game_spec.patches.count, generator=draw).argsort(1) < 4
+        pixels = game_spec.patches.spread(shown.view(-1, *game_spec.patches.grid)) * 2.0
         self.images = pixels - pixels.mean((1, 2, 3), keepdim=True)
         self.seeds: list[Any] = []
 
@@ -46,8 +46,8 @@ class BrightPays:
         return self.views(self.index), {"index": torch.from_numpy(self.index)}
 
     def step(self, mask: torch.Tensor) -> tuple[Any, ...]:
-        hidden = mask.view(-1, *self.board.patches.grid)
-        error = self.board.patches.mean(self.images[self.index].square().mean(1)) * hidden
+        hidden = mask.view(-1, *self.game_spec.patches.grid)
+        error = self.game_spec.patches.mean(self.images[self.index].square().mean(1)) * hidden
         return self.views(self.index), error.flatten(1).mean(1), None, None, {"patch_reward": error}
 
 
@@ -57,8 +57,8 @@ def reward(agent: A3C, game: BrightPays) -> float:
 
 
 def best(game: BrightPays) -> float:
-    loss = game.board.patches.mean(game.images.square().mean(1)).flatten(1)
-    return float(loss.topk(game.board.budget).values.sum(1).mean() / loss.shape[1])
+    loss = game.game_spec.patches.mean(game.images.square().mean(1)).flatten(1)
+    return float(loss.topk(game.game_spec.budget).values.sum(1).mean() / loss.shape[1])
 
 
 @pytest.mark.parametrize("credit", ["joint", "counterfactual", "centred"])
@@ -93,8 +93,8 @@ def test_the_drawing_gradient_is_that_of_the_probability_of_the_ordered_sample()
 
 
 def test_masks_are_drawn_one_by_one_without_replacement() -> None:
-    board = Board(Patches((4, 2), (2, 1)), ratio=0.5)  # four patches, two hidden
-    agent = A3C(board)
+    game_spec = GameSpec(Patches((4, 2), (2, 1)), ratio=0.5)  # four patches, two hidden
+    agent = A3C(game_spec)
     logits = torch.tensor([[1.0, 0.0, -1.0, 0.5]])
     drawn = agent._drawn(logits.expand(40_000, -1)).argsort(1, descending=True)[:, :2]
     chances = logits[0].softmax(0)
@@ -108,7 +108,7 @@ def test_hints_take_their_share_of_the_budget_from_chance() -> None:
     agent = A3C(BOARD, A3CSettings(hint_share=0.25))
     logits = torch.zeros(4_000, 16)
     logits[:, :8] = 50.0  # eight patches that the policy is sure of
-    hidden = agent.spend(agent._drawn(logits)).float()
+    hidden = agent.to_mask(agent._drawn(logits)).float()
     assert (hidden.sum(1) == 8).all()
     assert float(hidden[:, :8].sum(1).mean()) == pytest.approx(6 + 2 * 2 / 10, abs=0.1)
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskgym.agent import Agent, Board
+from maskgym.agent import Agent, GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
 PATCHES = Patches((32, 32), (4, 4))  # 64 patches
-BOARD = Board(PATCHES, ratio=0.5)
+BOARD = GameSpec(PATCHES, ratio=0.5)
 
 
 class Nothing(nn.Module):
@@ -19,7 +19,7 @@ class Nothing(nn.Module):
 
 
 def anatomask(network: nn.Module | None = None, **settings: Any) -> Agent:
-    agent = make_agent("anatomask", board=BOARD, **settings)
+    agent = make_agent("anatomask", game_spec=BOARD, **settings)
     agent.attach(network or Nothing())
     return agent
 
@@ -58,7 +58,7 @@ def test_of_low_significance_are_the_best_rebuilt() -> None:
 
 def test_a_share_of_nothing_is_plain_random_masking() -> None:
     agent = anatomask(share=0.0)
-    often = agent.spend(agent.score(ramp().expand(2000, -1, -1, -1))).float().mean(0)
+    often = agent.to_mask(agent.score(ramp().expand(2000, -1, -1, -1))).float().mean(0)
     assert often.tolist() == pytest.approx([0.5] * 64, abs=0.06)
 
 
@@ -75,9 +75,9 @@ def test_the_normalised_target_is_the_one_of_training() -> None:
 
 def test_a_share_outside_its_range_is_refused() -> None:
     with pytest.raises(BadInput, match=r"share 1\.5 is outside"):
-        make_agent("anatomask?share=1.5", board=BOARD)
+        make_agent("anatomask?share=1.5", game_spec=BOARD)
 
 
 def test_an_unknown_target_is_refused() -> None:
     with pytest.raises(BadInput, match="target=rwa is unknown: choose raw or normalised"):
-        make_agent("anatomask?target=rwa", board=BOARD)
+        make_agent("anatomask?target=rwa", game_spec=BOARD)

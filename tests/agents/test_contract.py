@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from maskgym.agent import Agent, Board
+from maskgym.agent import Agent, GameSpec
 from maskgym.game import Game
-from maskgym.roster import agent_class, make_agent, names
+from maskgym.registry import agent_class, make_agent, names
 
 NAMES = names()
 LEARNERS = [name for name in NAMES if agent_class(name).learns]
@@ -39,20 +39,20 @@ def test_takes_every_setting_as_the_string_it_prints_as(name: str, make: Make) -
     assert make(name, **{key: str(getattr(defaults, key)) for key in plain}).settings == defaults
 
 
-def test_scores_every_patch_with_a_finite_number(name: str, make: Make, board: Board, images: Tensor) -> None:
+def test_scores_every_patch_with_a_finite_number(name: str, make: Make, game_spec: GameSpec, images: Tensor) -> None:
     for scores in (make(name).score(images), make(name).sample(images, torch.arange(6))):
-        assert scores.shape == (6, *board.patches.grid)
+        assert scores.shape == (6, *game_spec.patches.grid)
         assert scores.is_floating_point()
         assert bool(scores.isfinite().all())
         assert not scores.requires_grad
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
-def test_hides_exactly_k(name: str, make: Make, board: Board, images: Tensor, ratio: float) -> None:
-    board = replace(board, ratio=ratio)
-    agent = make(name, game=board)
-    mask = agent.spend(agent.score(images))
-    assert mask.sum(1).tolist() == [board.budget] * 6
+def test_hides_exactly_k(name: str, make: Make, game_spec: GameSpec, images: Tensor, ratio: float) -> None:
+    game_spec = replace(game_spec, ratio=ratio)
+    agent = make(name, game=game_spec)
+    mask = agent.to_mask(agent.score(images))
+    assert mask.sum(1).tolist() == [game_spec.budget] * 6
 
 
 def test_is_seeded(name: str, make: Make, images: Tensor) -> None:
@@ -60,14 +60,14 @@ def test_is_seeded(name: str, make: Make, images: Tensor) -> None:
     torch.manual_seed(99)  # of nobody's concern
     assert torch.equal(one.score(images), other.score(images))
     assert torch.equal(one.sample(images), other.sample(images))
-    assert torch.equal(one.spend(one.score(images)), other.spend(other.score(images)))
+    assert torch.equal(one.to_mask(one.score(images)), other.to_mask(other.score(images)))
 
 
 def test_leaves_the_global_generators_alone(name: str, make: Make, images: Tensor) -> None:
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
     agent = make(name)
     agent.score(images)
-    agent.spend(agent.sample(images, torch.arange(6)))
+    agent.to_mask(agent.sample(images, torch.arange(6)))
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()
 
@@ -80,13 +80,13 @@ def test_scores_one_image_as_it_does_among_many(name: str, make: Make, images: T
 
 
 def test_is_the_same_after_saving_and_loading(
-    name: str, make: Make, board: Board, student: torch.nn.Module, images: Tensor, tmp_path: Path
+    name: str, make: Make, game_spec: GameSpec, student: torch.nn.Module, images: Tensor, tmp_path: Path
 ) -> None:
     agent = make(name, seed=5)
     play(agent, student, images)
     agent.save(tmp_path / "agent")
     assert sorted(path.name for path in (tmp_path / "agent").iterdir()) == ["agent.json", "agent.safetensors"]
-    loaded = make_agent(f"{name}:{tmp_path / 'agent'}", board=board)
+    loaded = make_agent(f"{name}:{tmp_path / 'agent'}", game_spec=game_spec)
     loaded.attach(student)
     assert loaded.settings == agent.settings
     assert torch.equal(loaded.score(images), agent.score(images))
@@ -113,8 +113,8 @@ def test_plays_along_while_the_network_learns(name: str, make: Make, student: to
     for epoch in (1, 2):
         agent.start_epoch(epoch, 2)
         index = torch.arange(6)
-        mask = agent.spend(agent.sample(images, index)).view(-1, *agent.patches.grid)
-        loss = Game(student, agent.patches, agent.board.ratio).pay(images, mask).patch_loss
+        mask = agent.to_mask(agent.sample(images, index)).view(-1, *agent.patches.grid)
+        loss = Game(student, agent.patches, agent.game_spec.ratio).evaluate(images, mask).patch_loss
         extra = agent.auxiliary_loss(images, mask, loss, index)
         optimizer.zero_grad()
         (loss.mean() if extra is None else loss.mean() + extra).backward()
@@ -189,14 +189,14 @@ def test_learns_from_an_environment_the_same_way_twice(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_scores_the_same_on_a_gpu(
-    name: str, make: Make, board: Board, student: torch.nn.Module, images: Tensor
+    name: str, make: Make, game_spec: GameSpec, student: torch.nn.Module, images: Tensor
 ) -> None:
     scores = []
     for device in ("cpu", "cuda"):
-        agent = make(name, game=replace(board, device=device))
+        agent = make(name, game=replace(game_spec, device=device))
         agent.attach(student.to(device))
         scores.append(agent.score(images.to(device)))
-        assert agent.spend(agent.sample(images.to(device), torch.arange(6, device=device))).device.type == device
+        assert agent.to_mask(agent.sample(images.to(device), torch.arange(6, device=device))).device.type == device
     torch.testing.assert_close(scores[1].cpu(), scores[0], rtol=1e-2, atol=1e-3)
 
 
@@ -204,7 +204,7 @@ def play(agent: Agent, network: torch.nn.Module, images: Tensor, rounds: int = 2
     """A short life: sample, pay, observe."""
     index = torch.arange(len(images))
     for _ in range(rounds):
-        mask = agent.spend(agent.sample(images, index)).view(-1, *agent.patches.grid)
+        mask = agent.to_mask(agent.sample(images, index)).view(-1, *agent.patches.grid)
         with torch.no_grad():
-            loss = Game(network, agent.patches, agent.board.ratio).pay(images, mask).patch_loss
+            loss = Game(network, agent.patches, agent.game_spec.ratio).evaluate(images, mask).patch_loss
         agent.observe(images, mask, loss, index)

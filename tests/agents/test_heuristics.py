@@ -1,20 +1,20 @@
 import pytest
 import torch
 
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
-FLAT = Board(Patches((32, 32), (8, 8)), ratio=0.25)
+FLAT = GameSpec(Patches((32, 32), (8, 8)), ratio=0.25)
 
 
 def scores(name: str, image: torch.Tensor, **settings: int) -> torch.Tensor:
-    return make_agent(name, board=FLAT, **settings).score(image)[0]
+    return make_agent(name, game_spec=FLAT, **settings).score(image)[0]
 
 
 def test_random_hides_every_patch_equally_often() -> None:
-    agent = make_agent("random", board=FLAT)
-    often = agent.spend(agent.score(torch.zeros(4000, 1, 32, 32))).float().mean(0)
+    agent = make_agent("random", game_spec=FLAT)
+    often = agent.to_mask(agent.score(torch.zeros(4000, 1, 32, 32))).float().mean(0)
     assert often.tolist() == pytest.approx([0.25] * 16, abs=0.03)
 
 
@@ -29,18 +29,18 @@ def test_variance_intensity_and_gradient_find_what_they_are_named_for() -> None:
 
 
 def test_center_hides_the_middle() -> None:
-    agent = make_agent("center", board=FLAT)
-    mask = agent.spend(agent.score(torch.zeros(1, 1, 32, 32))).view(4, 4)
+    agent = make_agent("center", game_spec=FLAT)
+    mask = agent.to_mask(agent.score(torch.zeros(1, 1, 32, 32))).view(4, 4)
     assert bool(mask[1:3, 1:3].all())
 
 
 def test_block_hides_neighbours() -> None:
-    board = Board(Patches((128, 128), (8, 8)), ratio=0.25)
+    game_spec = GameSpec(Patches((128, 128), (8, 8)), ratio=0.25)
     images = torch.zeros(20, 1, 128, 128)
 
     def edges(name: str) -> float:
-        agent = make_agent(name, board=board)
-        mask = agent.spend(agent.score(images)).view(20, 16, 16).float()
+        agent = make_agent(name, game_spec=game_spec)
+        mask = agent.to_mask(agent.score(images)).view(20, 16, 16).float()
         return float(mask.diff(dim=1).abs().mean() + mask.diff(dim=2).abs().mean())
 
     assert edges("block") < 0.5 * edges("random")

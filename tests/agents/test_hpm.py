@@ -2,15 +2,15 @@ from typing import Any
 
 import pytest
 import torch
+from maskgym_agents.hpm import Hpm, ranking_loss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from agents.hpm import Hpm, ranking_loss
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
-BOARD = Board(Patches((32, 32), (8, 8)), ratio=0.5)
+BOARD = GameSpec(Patches((32, 32), (8, 8)), ratio=0.5)
 
 
 def naive(scores: Tensor, loss: Tensor, mask: Tensor) -> Tensor:
@@ -62,16 +62,16 @@ def test_nothing_to_rank_costs_nothing() -> None:
 
 @pytest.mark.parametrize("trunk", ["conv", "vit"])
 def test_the_ranker_learns_which_patches_cost(trunk: str) -> None:
-    agent = make_agent("hpm", board=BOARD, trunk=trunk, ema=0.9)
+    agent = make_agent("hpm", game_spec=BOARD, trunk=trunk, ema=0.9)
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(16)
     for _ in range(40):
         images = torch.randn(16, 1, 32, 32, generator=generator)
         images *= (torch.rand(16, 1, 4, 4, generator=generator) * 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
         cost = BOARD.patches.mean(images[:, 0].square())
-        mask = agent.spend(agent.sample(images)).view(16, 4, 4)
+        mask = agent.to_mask(agent.sample(images)).view(16, 4, 4)
         agent.observe(images, mask, cost * mask, index)
-    mask = agent.spend(agent.score(images))
+    mask = agent.to_mask(agent.score(images))
     best = cost.flatten(1).topk(8).values.sum()
     random = cost.sum() / 2
     assert float(((cost.flatten(1) * mask).sum() - random) / (best - random)) > 0.8
@@ -79,8 +79,8 @@ def test_the_ranker_learns_which_patches_cost(trunk: str) -> None:
 
 def test_sampling_leaves_a_share_to_chance() -> None:
     images = torch.randn(1, 1, 32, 32).expand(4000, -1, -1, -1)
-    agent = make_agent("hpm", board=BOARD, share=0.5)
-    often = agent.spend(agent.sample(images)).float().mean(0)
+    agent = make_agent("hpm", game_spec=BOARD, share=0.5)
+    often = agent.to_mask(agent.sample(images)).float().mean(0)
     hard = agent.score(images[:1]).flatten().topk(4).indices
     assert often[hard].tolist() == [1.0] * 4
     rest = often[[i for i in range(16) if i not in hard.tolist()]]
@@ -88,7 +88,7 @@ def test_sampling_leaves_a_share_to_chance() -> None:
 
 
 def test_the_teacher_follows_slowly() -> None:
-    agent = make_agent("hpm", board=BOARD, ema=0.9)
+    agent = make_agent("hpm", game_spec=BOARD, ema=0.9)
     assert isinstance(agent, Hpm)
     before = [parameter.clone() for parameter in agent.teacher.parameters()]
     agent.observe(
@@ -113,7 +113,7 @@ class Predictor(nn.Module):
 
 
 def test_a_student_that_predicts_its_losses_takes_the_rankers_place() -> None:
-    agent = make_agent("hpm", board=BOARD)
+    agent = make_agent("hpm", game_spec=BOARD)
     student, teacher = Predictor(1.0), Predictor(-1.0)
     agent.attach(student, teacher)
     images, mask = torch.randn(2, 1, 32, 32), torch.rand(2, 4, 4) < 0.5

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 import torch
+from maskgym_agents.kmeans import Amlp
 from torch import Tensor
 
-from agents.kmeans import Amlp
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.roster import make_agent
+from maskgym.registry import make_agent
 
 PATCHES = Patches((40, 40), (4, 4))  # 100 patches of 16 pixels
-BOARD = Board(PATCHES, ratio=0.25)
+BOARD = GameSpec(PATCHES, ratio=0.25)
 
 
 def lesions(count: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def lesions(count: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def amlp(**settings: Any) -> Amlp:
-    agent = make_agent("amlp", board=BOARD, **settings)
+    agent = make_agent("amlp", game_spec=BOARD, **settings)
     assert isinstance(agent, Amlp)
     return agent
 
@@ -37,8 +37,8 @@ def amlp(**settings: Any) -> Amlp:
 @pytest.mark.parametrize("name", ["mps-ams", "amlp", "amlp?clustering=hierarchical", "amlp?clustering=dbscan"])
 def test_the_lesion_is_the_smaller_cluster_and_hidden_first(name: str) -> None:
     images, where = lesions()
-    agent = make_agent(name, board=BOARD)
-    assert bool(agent.spend(agent.score(images))[where].all())
+    agent = make_agent(name, game_spec=BOARD)
+    assert bool(agent.to_mask(agent.score(images))[where].all())
 
 
 def test_the_literal_similarities_find_less_of_a_noisy_lesion() -> None:
@@ -47,8 +47,8 @@ def test_the_literal_similarities_find_less_of_a_noisy_lesion() -> None:
     images = images + torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     found = {}
     for similarity in ("product", "unscaled", "covariance"):
-        agent = make_agent("mps-ams", board=BOARD, similarity=similarity)
-        found[similarity] = float(agent.spend(agent.score(images))[where].float().mean())
+        agent = make_agent("mps-ams", game_spec=BOARD, similarity=similarity)
+        found[similarity] = float(agent.to_mask(agent.score(images))[where].float().mean())
     assert found["product"] > 0.9 > found["unscaled"] > found["covariance"]
     assert found["covariance"] == pytest.approx(0.25, abs=0.1)  # as chance would
 
@@ -65,7 +65,7 @@ def test_background_first_is_the_same_order_turned_round() -> None:
     images, where = lesions()
     scores = amlp(first="background").score(images)
     assert torch.equal(scores, -amlp().score(images))
-    assert not bool(amlp(first="background").spend(scores)[where].any())
+    assert not bool(amlp(first="background").to_mask(scores)[where].any())
 
 
 def test_labels_that_are_not_to_be_corrected_stay_whatever_patches_cost() -> None:
@@ -92,10 +92,10 @@ def test_the_rules_order_patches_by_their_distances_to_the_centres() -> None:
 
 def test_an_empty_picture_is_scored_all_the_same() -> None:
     for name in ("mps-ams", "amlp"):
-        agent = make_agent(name, board=BOARD)
+        agent = make_agent(name, game_spec=BOARD)
         scores = agent.score(torch.zeros(2, 1, 40, 40))
         assert bool(scores.isfinite().all())
-        assert agent.spend(scores).sum(1).tolist() == [25, 25]
+        assert agent.to_mask(scores).sum(1).tolist() == [25, 25]
 
 
 # The label book

@@ -2,15 +2,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors.unet import UNet
-from maskgym.roster import make_agent
+from maskgym.networks.unet import UNet
+from maskgym.registry import make_agent
 
 PATCHES = Patches((32, 32), (8, 8))
-BOARD = Board(PATCHES, ratio=0.5)
+BOARD = GameSpec(PATCHES, ratio=0.5)
 
 
 class Nothing(nn.Module):
@@ -22,7 +22,7 @@ class Nothing(nn.Module):
 
 def test_the_score_is_the_mean_loss_of_the_masks_that_hid_the_patch() -> None:
     images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    agent = make_agent("loss-map", board=BOARD, masks=64)
+    agent = make_agent("loss-map", game_spec=BOARD, masks=64)
     agent.attach(Nothing())
     centred = images - images.mean((2, 3), keepdim=True)
     torch.testing.assert_close(agent.score(images), PATCHES.mean(centred[:, 0].square()), rtol=1e-4, atol=1e-5)
@@ -33,7 +33,7 @@ def test_pieces_do_not_change_the_score() -> None:
     network, images = UNet(widths=(8, 8)).eval(), torch.randn(5, 1, 32, 32)
     scores = []
     for piece in (0, 1, 3, 100):
-        agent = make_agent("loss-map", board=BOARD, masks=4, piece=piece)
+        agent = make_agent("loss-map", game_spec=BOARD, masks=4, piece=piece)
         agent.attach(network)
         scores.append(agent.score(images))
     for other in scores[1:]:
@@ -41,7 +41,7 @@ def test_pieces_do_not_change_the_score() -> None:
 
 
 def test_one_mask_gives_the_patches_it_left_out_the_mean_of_the_others() -> None:
-    agent = make_agent("loss-map", board=BOARD, masks=1)
+    agent = make_agent("loss-map", game_spec=BOARD, masks=1)
     agent.attach(Nothing())
     scores = agent.score(torch.randn(1, 1, 32, 32)).flatten()
     seen, times = scores.unique(return_counts=True)
@@ -55,19 +55,19 @@ def test_it_pays_more_than_random() -> None:
     images = torch.randn(32, 1, 32, 32) * torch.rand(32, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3) * 3
     paid = {}
     for name in ("random", "loss-map"):
-        agent = make_agent(name, board=BOARD)
+        agent = make_agent(name, game_spec=BOARD)
         agent.attach(network)
-        mask = agent.spend(agent.score(images)).view(-1, 4, 4)
+        mask = agent.to_mask(agent.score(images)).view(-1, 4, 4)
         with torch.no_grad():
-            paid[name] = float(Game(network, PATCHES, 0.5).pay(images, mask).reward.mean())
+            paid[name] = float(Game(network, PATCHES, 0.5).evaluate(images, mask).reward.mean())
     assert paid["loss-map"] > paid["random"]
 
 
 def test_without_a_network_it_says_how_to_get_one() -> None:
     with pytest.raises(BadInput, match="needs a reconstructor: make it with an environment, or call attach"):
-        make_agent("loss-map", board=BOARD).score(torch.zeros(1, 1, 32, 32))
+        make_agent("loss-map", game_spec=BOARD).score(torch.zeros(1, 1, 32, 32))
 
 
 def test_no_masks_are_refused() -> None:
     with pytest.raises(BadInput, match="masks=0"):
-        make_agent("loss-map?masks=0", board=BOARD)
+        make_agent("loss-map?masks=0", game_spec=BOARD)

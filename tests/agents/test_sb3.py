@@ -7,18 +7,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.roster import agent_class, make_agent
+from maskgym.registry import agent_class, make_agent
 
-BOARD = Board(Patches((64, 64), (16, 16)), ratio=0.5)
+BOARD = GameSpec(Patches((64, 64), (16, 16)), ratio=0.5)
 
 
 @pytest.mark.parametrize("name", ["sb3-ppo", "sb3-a2c"])
 @pytest.mark.parametrize("policy", ["patch", "cnn"])
 def test_scores_are_the_policys_logits(name: str, policy: str) -> None:
-    agent = make_agent(name, board=BOARD, policy=policy)
+    agent = make_agent(name, game_spec=BOARD, policy=policy)
     observation = torch.randint(0, 256, (3, 64, 64, 1), dtype=torch.uint8)
     from maskgym.masking.observation import from_observation
 
@@ -29,7 +29,7 @@ def test_scores_are_the_policys_logits(name: str, policy: str) -> None:
 
 
 def test_sampling_draws_every_bit_by_its_probability() -> None:
-    agent = make_agent("sb3-a2c", board=BOARD)
+    agent = make_agent("sb3-a2c", game_spec=BOARD)
     images = torch.randn(1, 1, 64, 64)
     wishes = agent.sample(images.expand(500, -1, -1, -1))
     assert wishes.unique().tolist() == [0.0, 1.0]
@@ -44,9 +44,9 @@ def test_learning_pays() -> None:
 
     def reward(name: str, masks: int = 0) -> float:
         agent = make_agent(name, env).learn(env, masks)
-        mask = agent.spend(agent.score(images)).view(-1, *env.task.patches.grid)
+        mask = agent.to_mask(agent.score(images)).view(-1, *env.task.patches.grid)
         with torch.no_grad():
-            return float(env.task.game.pay(images, mask).reward.mean())
+            return float(env.task.game.evaluate(images, mask).reward.mean())
 
     chance, policy, best = reward("random"), reward("sb3-a2c?lr=0.003&rollout=16", 1600), reward("loss-map")
     assert policy - chance > 0.3 * (best - chance)
@@ -64,13 +64,13 @@ def test_who_listens_while_it_learns_meets_the_agent_as_it_is_then() -> None:
 
 def test_cnn_policy_is_refused_where_it_cannot_look() -> None:
     for size in ((32, 32), (64, 64, 64)):
-        board = Board(Patches(size, (16,) * len(size)))
+        game_spec = GameSpec(Patches(size, (16,) * len(size)))
         with pytest.raises(BadInput, match="policy 'cnn' sees 2D images of at least 36 pixels"):
-            make_agent("sb3-ppo?policy=cnn", board=board)
+            make_agent("sb3-ppo?policy=cnn", game_spec=game_spec)
 
 
 def test_a_saved_policy_is_tensors_and_json(tmp_path: Path) -> None:
-    make_agent("sb3-ppo", board=BOARD, entropy=0.01).save(tmp_path)
+    make_agent("sb3-ppo", game_spec=BOARD, entropy=0.01).save(tmp_path)
     assert any(name.startswith("policy.") for name in load_file(tmp_path / "agent.safetensors"))
     assert json.loads((tmp_path / "agent.json").read_text())["settings"]["entropy"] == 0.01
     assert agent_class("sb3-ppo").load(tmp_path, BOARD).settings.entropy == 0.01

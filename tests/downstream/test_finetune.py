@@ -18,8 +18,8 @@ from maskgym.data.source import load
 from maskgym.downstream import METRICS, FineTune, finetune, load_segmenter, score, segment
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors import store
-from maskgym.reconstructors.students import make_student
+from maskgym.networks import store
+from maskgym.networks.students import make_student
 
 SMALL = {"network": "unet?widths=4,8", "image_size": "32x32", "label_share": 0.01, "batch": 4, "quiet": True}
 

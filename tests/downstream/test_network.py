@@ -5,8 +5,8 @@ from safetensors.torch import load_file, save_file
 from maskgym.downstream.network import build, load_segmenter, parse_network, save_segmenter
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-from maskgym.reconstructors import store
-from maskgym.reconstructors.students import make_student
+from maskgym.networks import store
+from maskgym.networks.students import make_student
 
 SMALL = {
     "unet": ("unet", {"widths": (4, 8)}, ""),

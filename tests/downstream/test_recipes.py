@@ -6,7 +6,7 @@ import torch
 
 from maskgym.downstream.recipes import RECIPES, layer_of, optimiser, recipe, share_of_peak
 from maskgym.errors import BadInput
-from maskgym.reconstructors.segmenters import make_segmenter
+from maskgym.networks.segmenters import make_segmenter
 
 
 def test_ahm_falls_to_nine_tenths_every_three_of_two_hundred_epochs():
@@ -51,7 +51,7 @@ def test_optimisers_are_those_of_the_papers():
     ],
 )
 def test_every_weight_of_an_encoder_has_a_layer_and_none_of_the_decoder_has(kind, settings, layers):
-    from maskgym.reconstructors.segmenters import encoder_keys
+    from maskgym.networks.segmenters import encoder_keys
 
     network = make_segmenter(kind, 1, 2, (32, 32), settings)
     found = {name: layer_of(kind, name) for name, _ in network.named_parameters()}

@@ -7,8 +7,8 @@ import torch
 
 from maskgym.data.source import Images
 from maskgym.errors import BadInput
-from maskgym.reconstructors import store
-from maskgym.reconstructors.unet import UNet
+from maskgym.networks import store
+from maskgym.networks.unet import UNet
 
 MAKERS = {
     "single": lambda **keywords: gym.make("maskgym:MaskMIMSmall-v0", **keywords),

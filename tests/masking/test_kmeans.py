@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from maskgym.data import phantoms
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.kmeans import kmeans
 from maskgym.masking.patches import Patches
 
@@ -11,7 +11,7 @@ sklearn_cluster = pytest.importorskip("sklearn.cluster")
 
 
 def keys(batch: int, restarts: int = 10, clusters: int = 2, seed: int = 0) -> torch.Tensor:
-    return chance.draw((batch, restarts, clusters), torch.Generator().manual_seed(seed))
+    return rng.draw((batch, restarts, clusters), torch.Generator().manual_seed(seed))
 
 
 def blobs(batch: int, clusters: int, apart: float, seed: int = 0) -> torch.Tensor:

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from maskgym.errors import BadInput
-from maskgym.masking import chance
+from maskgym.masking import rng
 from maskgym.masking.select import budget, select
 
 
 def keys(samples: int, count: int, first: int = 0) -> torch.Tensor:
-    return chance.keys(torch.arange(first, first + samples), count)
+    return rng.keys(torch.arange(first, first + samples), count)
 
 
 @pytest.mark.parametrize("count", [2, 16, 30, 64, 100, 256])
@@ -111,5 +111,5 @@ def test_a_sample_is_treated_the_same_in_every_batch():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_hides_the_same_patches():
     scores = (torch.rand(12, 30) * 4).long()
-    there = select(scores.cuda(), 11, chance.keys(torch.arange(12).cuda(), 30), 0.6)
+    there = select(scores.cuda(), 11, rng.keys(torch.arange(12).cuda(), 30), 0.6)
     assert torch.equal(there.cpu(), select(scores, 11, keys(12, 30), 0.6))

@@ -8,13 +8,13 @@ from PIL import Image
 
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
+from maskgym.networks import store
 from maskgym.pretrain import pretrain
 from maskgym.pretrain.data import flip
 from maskgym.pretrain.devices import make_fabric
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.report import read
 from maskgym.pretrain.run import Run, build, read_images
-from maskgym.reconstructors import store
 from tests.pretrain.runs import tiny
 
 
@@ -108,7 +108,7 @@ def test_kept_scores_are_asked_for_every_few_epochs_and_follow_the_flips(tmp_pat
     loop.agent.sample = lambda images, index=None: asked.append(loop.epoch) or ask(images, index)
     for batch in feed_of(settings).batches(0, 18):
         told = loop.turn(batch)
-        fresh = loop.agent.spend(loop.agent.score(batch.images), 4).view_as(told.mask)
+        fresh = loop.agent.to_mask(loop.agent.score(batch.images), 4).view_as(told.mask)
         assert torch.equal(told.mask, fresh)  # what this agent thinks of an image never changes
     assert asked == [1, 1, 1, 4, 4, 4]
 
@@ -207,10 +207,10 @@ def test_bad_input_is_told_in_one_line_and_nothing_is_written(tmp_path, more, to
 
 
 def test_an_agent_of_another_grid_is_refused(tmp_path):
-    from maskgym.agent import Board
-    from maskgym.roster import make_agent
+    from maskgym.agent import GameSpec
+    from maskgym.registry import make_agent
 
-    make_agent("a3c", board=Board(Patches((16, 16), (8, 8))), width=8).save(tmp_path / "agent")
+    make_agent("a3c", game_spec=GameSpec(Patches((16, 16), (8, 8))), width=8).save(tmp_path / "agent")
     with pytest.raises(BadInput, match="patches of"):
         pretrain(tiny(tmp_path / "run", agent=f"a3c:{tmp_path / 'agent'}"))
 
@@ -238,14 +238,14 @@ def test_a_loss_that_turns_nan_names_step_and_images_and_keeps_the_last_checkpoi
 def test_out_of_memory_says_what_would_fit(tmp_path, monkeypatch):
     from maskgym.game import Game
 
-    pay = Game.pay
+    evaluate = Game.evaluate
 
     def small(self, images, mask):
         if len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
-        return pay(self, images, mask)
+        return evaluate(self, images, mask)
 
-    monkeypatch.setattr(Game, "pay", small)
+    monkeypatch.setattr(Game, "evaluate", small)
     with pytest.raises(BadInput, match="with 8 images at once; 2 fit: use --batch 2, or --accumulate 4"):
         pretrain(tiny(tmp_path))
 

@@ -6,7 +6,7 @@ import torch
 from maskgym.commands import stages
 from maskgym.commands.pretrain import Pretrain
 from maskgym.errors import BadInput
-from maskgym.reconstructors import store
+from maskgym.networks import store
 from tests.pretrain.runs import TINY
 
 AHM = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maskgym.agent import Board
+from maskgym.agent import GameSpec
 from maskgym.masking.patches import Patches
 
 
@@ -16,7 +16,7 @@ class Toy(nn.Module):
     def __init__(self, seed: int = 0, log: Path | None = None, trouble: str = "", nap: float = 0.0):
         super().__init__()
         self.seed, self.log, self.trouble, self.nap = seed, log, trouble, nap
-        self.board = Board(Patches((4, 4), (2, 2)))
+        self.game_spec = GameSpec(Patches((4, 4), (2, 2)))
         self.weights = nn.Parameter(torch.zeros(3))
         self.register_buffer("met", torch.zeros(1))
 
