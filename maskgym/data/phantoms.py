@@ -25,16 +25,18 @@ AIR, WALL, CAVITY, FIRST = range(4)  # parts of a picture: these, then organs fr
 ORGANS = 14
 VESSELS = 8
 LESIONS = 3  # at most
+ANATOMY = ("wall", "cavity", "organ_flat", "organ_fibrous", "organ_speckled", "vessel", "lesion")  # labels 1 to 7
 CHUNK = 16  # pictures worked on at once: more would fall out of the processor's cache
 
 Array = np.ndarray
 
 
-def make(seed: int, indices: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def make(seed: int, indices: np.ndarray, size: tuple[int, ...], anatomy: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Draw the pictures `indices` of the endless series `seed`.
 
-    Returns images (n, 1, *size) float32, each of mean 0 and variance 1, and labels (n, *size) uint8, 1 = lesion.
-    A picture depends on seed, index and size alone, never on the batch it is made in.
+    Returns images (n, 1, *size) float32, each of mean 0 and variance 1, and labels (n, *size) uint8: 1 = lesion, or
+    0 = air and the classes of `ANATOMY`. A picture depends on seed, index and size alone, never on the batch it is
+    made in or on the labels asked for.
     """
     indices = np.asarray(indices, np.int64).reshape(-1)
     images = np.empty((len(indices), 1, *size), np.float32)
@@ -42,7 +44,8 @@ def make(seed: int, indices: np.ndarray, size: tuple[int, ...]) -> tuple[np.ndar
     for start in range(0, len(indices), CHUNK):
         part = slice(start, start + CHUNK)
         draws = [_draw(np.random.default_rng((seed, int(index))), size) for index in indices[part]]
-        images[part, 0], labels[part] = _paint({name: np.stack([d[name] for d in draws]) for name in draws[0]}, size)
+        images[part, 0], classes = _paint({name: np.stack([d[name] for d in draws]) for name in draws[0]}, size)
+        labels[part] = classes if anatomy else classes == len(ANATOMY)
     return images, labels
 
 
@@ -62,6 +65,8 @@ def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
     value[WALL], kind[WALL] = -0.3, 1
     value[CAVITY], kind[CAVITY] = 0.2 * value[CAVITY], 0
     value[FIRST + ORGANS :], kind[FIRST + ORGANS :] = 1.5, 0
+    tissue = FIRST + kind  # what a part is called in `ANATOMY`
+    tissue[:FIRST], tissue[FIRST + ORGANS :] = np.arange(FIRST), ANATOMY.index("vessel") + 1
     wave, phase = np.full(parts, rng.integers(0, 2)), np.full(parts, uniform(0, 2 * np.pi))
     wave[WALL], phase[WALL] = 2, np.pi * 5 / 8  # the same in a mirror, so that flips keep it known
     return {
@@ -80,11 +85,12 @@ def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
         "grain": np.where(kind == 2, 0.2, 0.08),
         "wave": np.array([[0.25, 0.0], [0.0, 0.25], [0.125, 0.0]])[wave],  # turns a pixel
         "phase": phase,
+        "tissue": tissue.astype(np.uint8),
     }
 
 
 def _paint(draw: dict[str, Array], size: tuple[int, ...]) -> tuple[Array, Array]:
-    """Turn the draws of a few pictures into images (b, *size) and lesion labels (b, *size)."""
+    """Turn the draws of a few pictures into images (b, *size) and labels (b, *size) uint8: the classes of `ANATOMY`."""
     axes, batch = len(size), len(draw["body"])
     whole = (slice(None), *(None,) * axes)  # one number a picture -> broadcasts over its pixels
     grid = np.meshgrid(*((np.arange(n, dtype=np.float32) + 0.5) * (2 / n) - 1 for n in size), indexing="ij")
@@ -126,7 +132,9 @@ def _paint(draw: dict[str, Array], size: tuple[int, ...]) -> tuple[Array, Array]
     flat = image.reshape(batch, -1)
     flat -= flat.mean(1, keepdims=True)
     flat /= flat.std(1, keepdims=True)
-    return image, lesion.astype(np.uint8)
+    classes = np.take_along_axis(draw["tissue"], part.reshape(batch, -1), 1).reshape(part.shape)
+    classes[lesion] = len(ANATOMY)
+    return image, classes
 
 
 def _smooth(coarse: Array, size: tuple[int, ...]) -> Array:

@@ -13,9 +13,9 @@ from maskgym.data import cache as caches
 from maskgym.data import splits
 from maskgym.data.case import examine
 from maskgym.data.find import Case, Found, Problem, find
+from maskgym.data.images import Images
 from maskgym.data.prepare import VERSION, prepare
 from maskgym.data.progress import track
-from maskgym.data.source import Images
 from maskgym.data.spec import Spec
 from maskgym.errors import BadInput
 

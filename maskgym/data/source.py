@@ -1,43 +1,21 @@
-"""What a data set is to the rest of the house: an `Images` made from one string by `load`."""
+"""One split of any data set, by one string: `load`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maskgym.data import cache as caches
+from maskgym.data import phantoms, real
+from maskgym.data.images import Images
+from maskgym.data.progress import track
 from maskgym.data.spec import Spec, parse
 from maskgym.errors import BadInput
 
 SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Images:
-    """One split of a data set, prepared: normalised, all of one size, memory-mapped where it came from a cache."""
-
-    images: np.ndarray  # (n, C, *size) float32, z-scored
-    labels: np.ndarray | None  # (n, *size) uint8, 0 = background; None where the set has no labels
-    ids: tuple[str, ...]  # one printable name an image, unique
-    patients: tuple[str, ...]  # whom each image is of
-    channels: tuple[str, ...]
-    classes: tuple[str, ...]  # names of labels 1, 2, ...
-    regions: dict[str, tuple[str, ...]] = field(default_factory=dict)  # scored together -> the classes it is made of
-    grades: np.ndarray | None = None  # (n,) int64 class of the whole image, -1 = not graded
-    grade_names: tuple[str, ...] = ()
-    spacing: np.ndarray | None = None  # (n, len(size)) float32 mm of a pixel; None for pictures and phantoms
-    notes: tuple[str, ...] = ()  # what was left out or repaired on the way, a line each
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Height and width, or depth, height and width."""
-        return tuple(self.images.shape[2:])
+FIRST_PHANTOM = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # disjoint stretches of one series
 
 
 def load(
@@ -67,27 +45,26 @@ def load(
         if split_file is not None:
             raise BadInput("phantoms have no patients to split: leave the split file out")
         return _phantoms(spec, size, split, cache)
-    from maskgym.data import real
-
     return real.load(dataset, spec, size, split, split_file, cache)
 
 
 def _phantoms(spec: Spec, size: tuple[int, ...], split: str, cache: Path | None) -> Images:
-    from maskgym.data import phantoms  # not needed to read real images
-
-    count = {"train": 2048 if len(size) == 2 else 1024, "val": 128, "test": 128}[split]
-    first = {"train": 0, "val": 1_000_000, "test": 2_000_000}[split]
+    options, first = spec.options, FIRST_PHANTOM[split]
+    train = options.count or (2048 if len(size) == 2 else 1024)
+    count = train if split == "train" else 128
+    anatomy = options.labels == "anatomy"
 
     def make(writer: caches.Writer) -> None:
-        from maskgym.data.progress import track
-
         indices = np.arange(first, first + count)
-        for part in track(np.array_split(indices, count // 32), "making phantoms"):
-            images, labels = phantoms.make(spec.options.seed, part, size)
+        for part in track(np.array_split(indices, -(-count // 32)), "making phantoms"):
+            images, labels = phantoms.make(options.seed, part, size, anatomy)
             writer.append("images", images)
             writer.append("labels", labels)
 
-    key: dict[str, Any] = {"version": phantoms.VERSION, "seed": spec.options.seed, "size": size, "split": split}
+    key: dict[str, Any] = {"version": phantoms.VERSION, "seed": options.seed, "size": size, "split": split}
+    key |= {"count": count, "labels": options.labels}
     arrays, _ = caches.fetch("phantoms", key, make, cache)
     names = tuple(f"phantom_{index}" for index in range(first, first + count))
-    return Images(arrays["images"], arrays["labels"], names, names, ("intensity",), ("lesion",))
+    return Images(
+        arrays["images"], arrays["labels"], names, names, ("intensity",), phantoms.ANATOMY if anatomy else ("lesion",)
+    )

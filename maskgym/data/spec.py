@@ -43,6 +43,10 @@ class Options:
     """At a file that cannot be used: stop with its name, or leave it out and go on."""
     seed: int = 0
     """Of the split by patient; of the generator for `phantoms`."""
+    count: int = 0
+    """Of `phantoms` alone: how many there are to train on. 0: 2,048 pictures or 1,024 volumes."""
+    labels: Literal["lesion", "anatomy"] = "lesion"
+    """Of `phantoms` alone: label the lesions, or all there is, from wall and cavity to vessels and lesions."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,13 @@ def parse(dataset: str) -> Spec:
     if layout == "phantoms":
         if colon:
             raise BadInput(f"phantoms are made, not read, so {dataset!r} needs no folder: write `phantoms`")
-        if options != Options(seed=options.seed):
-            raise BadInput(f"phantoms take one option, seed (`phantoms?seed=3`), but got {tail!r}")
+        if options != Options(seed=options.seed, count=options.count, labels=options.labels):
+            raise BadInput(f"phantoms take seed, count and labels (`phantoms?seed=3&count=20000`), but got {tail!r}")
         return Spec(layout, Path(), options)
     if not colon or not folder:
         raise BadInput(f"{dataset!r} is not a data set: write `phantoms`, or LAYOUT:FOLDER as in `lgg:/data/kaggle_3m`")
+    if (options.count, options.labels) != (0, "lesion"):
+        raise BadInput(f"count and labels are options of phantoms, not of {layout}: leave them out of {tail!r}")
     return Spec(layout, Path(folder).expanduser(), options)
 
 
@@ -129,6 +135,7 @@ def _check_values(options: Options) -> None:
     for right, sentence in (
         (options.axis in (0, 1, 2), f"axis={options.axis}: a volume has the axes 0, 1 and 2"),
         (options.seed >= 0, f"seed={options.seed}: a seed is 0 or above"),
+        (0 <= options.count <= 1_000_000, f"count={options.count}: from 1 to 1000000, or 0 for the usual number"),
         (0 <= options.body <= 1, f"body={options.body}: a share lies between 0 and 1"),
         (0 <= low < high <= 100, f"clip={options.clip}: two percentiles, the lower one first, between 0 and 100"),
         (bottom < top, f"window={options.window}: the lower end stands first"),

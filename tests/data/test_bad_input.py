@@ -63,6 +63,9 @@ def one(tmp_path):
         ("lgg:/tmp?body=2", ["body=2"]),
         ("lgg:/tmp?spacing=0", ["spacing=0"]),
         ("phantoms?seed=-1", ["seed=-1"]),
+        ("phantoms?count=2000000", ["count=2000000", "1000000"]),
+        ("phantoms?labels=organs", ["lesion or anatomy"]),
+        ("lgg:/tmp?count=5", ["phantoms", "lgg"]),
     ],
 )
 def test_a_wrong_data_set_string_is_answered_with_the_fix(dataset, words):

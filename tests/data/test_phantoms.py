@@ -64,3 +64,25 @@ def test_no_pictures_asked_for_gives_no_pictures():
     images, labels = phantoms.make(0, np.arange(0), (64, 64))
     assert images.shape == (0, 1, 64, 64)
     assert labels.shape == (0, 64, 64)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (16, 32, 24)], ids=str)
+def test_anatomy_labels_every_tissue_of_the_very_same_pictures(size):
+    images, lesions = phantoms.make(0, np.arange(60), size)
+    again, classes = phantoms.make(0, np.arange(60), size, anatomy=True)
+    np.testing.assert_array_equal(images, again)
+    np.testing.assert_array_equal(classes == 7, lesions == 1)
+    assert set(np.unique(classes)) == set(range(8))
+    picture = images[:, 0]
+    assert picture[classes == 0].mean() < picture[classes == 2].mean() < picture[classes == 6].mean()
+    assert not classes[:, ..., 0, 0].any()  # a corner is air
+
+
+def test_anatomy_tells_organs_by_their_texture():
+    images, classes = phantoms.make(0, np.arange(40), (128, 128), anatomy=True)
+    jump = np.abs(np.diff(images[:, 0], axis=-1))
+
+    def roughness(label):  # between neighbours of one class
+        return jump[(classes[..., 1:] == label) & (classes[..., :-1] == label)].mean()
+
+    assert roughness(3) < roughness(5) < roughness(4)  # flat, speckled, fibrous

@@ -15,7 +15,7 @@ from maskgym.errors import BadInput
 def quick_phantoms(monkeypatch):
     """Phantoms that are quick to make and say where they come from."""
 
-    def make(seed, indices, size):
+    def make(seed, indices, size, anatomy=False):
         images = np.zeros((len(indices), 1, *size), np.float32)
         images[:, 0, 0].T[...] = indices + seed * 10_000_000
         return images, np.zeros((len(indices), *size), np.uint8)
@@ -36,6 +36,20 @@ def test_the_splits_of_phantoms_never_overlap(quick_phantoms, size, train):
 
 def test_another_seed_makes_other_phantoms(quick_phantoms):
     assert load("phantoms?seed=3", size=(8, 8)).images[0].max() == 30_000_000
+
+
+def test_more_phantoms_to_train_on_begin_with_the_usual_ones_and_leave_val_alone(quick_phantoms):
+    usual, more = load("phantoms", size=(4, 4)), load("phantoms?count=2100", size=(4, 4))
+    np.testing.assert_array_equal(more.images[:2048], usual.images)
+    assert len(set(more.ids)) == 2100
+    assert len(load("phantoms?count=5", size=(4, 4))) == 5
+    assert load("phantoms?count=2100", size=(4, 4), split="val").ids == load("phantoms", size=(4, 4), split="val").ids
+
+
+def test_anatomy_names_its_classes():
+    images = load("phantoms?labels=anatomy&count=40", size=(32, 32))
+    assert images.classes == ("wall", "cavity", "organ_flat", "organ_fibrous", "organ_speckled", "vessel", "lesion")
+    assert images.labels.max() == 7
 
 
 def test_real_phantoms_are_zscored_and_have_lesions():
