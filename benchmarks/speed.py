@@ -15,9 +15,9 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
 
 from benchmarks.timing import Row, race, ratio
 from maskgym.masking import rng
+from maskgym.masking.layout import channels_last
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
-from maskgym.networks.frozen import channels_last
 
 
 def step_share(env_id: str, num_envs: int, device: str, repeats: int) -> Iterator[Row]:

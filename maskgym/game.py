@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskgym.errors import BadInput
+from maskgym.masking.layout import channels_last
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
-from maskgym.networks.frozen import channels_last
 
 
 class Outcome(NamedTuple):

@@ -20,7 +20,7 @@ KNOWS: dict[str, set[str]] = {
     "masking": set(),
     "networks": {"masking", "checkpoint"},
     "data": set(),
-    "game": {"masking", "networks"},
+    "game": {"masking"},
     "patchnet": {"masking"},
     "agent": {"masking"},
     "registry": {"agent", "masking"},

@@ -18,10 +18,11 @@ from maskgym.envs.kept import Kept
 from maskgym.errors import BadInput
 from maskgym.game import Game, Outcome
 from maskgym.masking import rng
+from maskgym.masking.layout import channels_last
 from maskgym.masking.observation import to_observation
 from maskgym.masking.patches import Patches
 from maskgym.networks import store
-from maskgym.networks.frozen import best_piece, channels_last, freeze
+from maskgym.networks.frozen import best_piece, freeze
 
 ACTION_TYPES = ("mask", "score")
 

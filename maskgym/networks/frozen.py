@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-_FORMAT = {4: torch.channels_last, 5: torch.channels_last_3d}
+from maskgym.masking.layout import channels_last
+
 _PIECES = (4, 8, 16, 32, 64)
 
 
@@ -27,11 +27,6 @@ def freeze(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             module.weight.data = channels_last(module.weight.data)
     return frozen
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Lay (B, C, *size) out with channels innermost, as the frozen convolutions like it."""
-    return images.contiguous(memory_format=_FORMAT[images.dim()])
 
 
 def best_piece(forward: Callable[[int], object], repeats: int = 3) -> int:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskgym.dimensions import CONV, CONV_TRANSPOSE
 from maskgym.errors import BadInput
 
 SIZES = {  # channels of the stages and residual blocks in each
@@ -20,8 +21,6 @@ SIZES = {  # channels of the stages and residual blocks in each
     "stunet-b": ((32, 64, 128, 256, 512), 1),
     "stunet-l": ((64, 128, 256, 512, 1024), 2),
 }
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_UP = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 class VisibleNorm(nn.Module):
@@ -51,7 +50,7 @@ class Block(nn.Module):
 
     def __init__(self, inside: int, outside: int, dims: int, stride: int = 1):
         super().__init__()
-        conv = _CONV[dims]
+        conv = CONV[dims]
         self.first = conv(inside, outside, 3, stride, 1, bias=False)
         self.first_norm = VisibleNorm(outside)
         self.second = conv(outside, outside, 3, 1, 1, bias=False)
@@ -116,7 +115,7 @@ class STUNet(nn.Module):
         self.encoder = Encoder(channels, dims, tuple(widths), depth)
         deepest = decoder or max(8, widths[-1] // 2)
         scales = [max(8, deepest // 2**step) for step in range(len(widths))]  # from the deepest up
-        conv = _CONV[dims]
+        conv = CONV[dims]
         shapes = [(1, width, *[1] * dims) for width in reversed(widths)]
         self.hidden = nn.ParameterList(nn.Parameter(0.02 * torch.randn(shape)) for shape in shapes)
         self.dense = nn.ModuleList(
@@ -124,7 +123,7 @@ class STUNet(nn.Module):
             for step, (width, scale) in enumerate(zip(reversed(widths), scales, strict=True))
         )
         self.up = nn.ModuleList(
-            nn.Sequential(_UP[dims](a, b, 2, 2), conv(b, b, 3, padding=1), nn.LeakyReLU(0.01, inplace=True))
+            nn.Sequential(CONV_TRANSPOSE[dims](a, b, 2, 2), conv(b, b, 3, padding=1), nn.LeakyReLU(0.01, inplace=True))
             for a, b in pairwise(scales)
         )
         self.head = conv(scales[-1], channels, 1)
@@ -149,9 +148,9 @@ class STUNetSegmenter(nn.Module):
         super().__init__()
         self.encoder = Encoder(channels, dims, tuple(widths), depth)
         steps = list(pairwise(reversed(widths)))
-        self.up = nn.ModuleList(_UP[dims](a, b, 2, 2) for a, b in steps)
+        self.up = nn.ModuleList(CONV_TRANSPOSE[dims](a, b, 2, 2) for a, b in steps)
         self.merge = nn.ModuleList(Block(2 * b, b, dims) for _, b in steps)
-        self.head = _CONV[dims](widths[0], outputs, 1)
+        self.head = CONV[dims](widths[0], outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Give logits (B, outputs, *size)."""

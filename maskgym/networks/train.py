@@ -21,10 +21,11 @@ from maskgym import checkpoint
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import rng
+from maskgym.masking.layout import channels_last
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget, select
 from maskgym.networks import baselines
-from maskgym.networks.frozen import channels_last, freeze
+from maskgym.networks.frozen import freeze
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskgym.dimensions import BATCH_NORM, CONV
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class UNet(nn.Module):
@@ -30,7 +28,7 @@ class UNet(nn.Module):
         super().__init__()
         self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
         self.channels, self.dims, self.fold = channels, dims, fold
-        conv = _CONV[dims]
+        conv = CONV[dims]
         self.stem = _block(channels * fold**dims + 1, widths[0], dims)
         self.down = nn.ModuleList(_block(a, b, dims, stride=2) for a, b in pairwise(widths))
         self.deep = nn.ModuleList(_block(b, b, dims) for b in widths[1:])
@@ -56,8 +54,8 @@ class UNet(nn.Module):
 
 
 def _block(inside: int, outside: int, dims: int, stride: int = 1) -> nn.Sequential:
-    conv = _CONV[dims](inside, outside, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(conv, _NORM[dims](outside), nn.ReLU(inplace=True))
+    conv = CONV[dims](inside, outside, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, BATCH_NORM[dims](outside), nn.ReLU(inplace=True))
 
 
 def _hidden_share(mask: Tensor, size: tuple[int, ...], fold: int) -> Tensor:

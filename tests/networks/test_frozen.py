@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from maskgym.networks.frozen import best_piece, channels_last, freeze
+from maskgym.masking.layout import channels_last
+from maskgym.networks.frozen import best_piece, freeze
 from maskgym.networks.unet import UNet
 
 
