@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, cast
 
 from maskgym.errors import BadInput
@@ -14,7 +15,7 @@ from maskgym.errors import BadInput
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("maskgym.commands.demo:Demo", "play a few agents on the small task, print a table, write a picture"),
     "envs": ("maskgym.commands.play:Envs", "list the registered environments"),
-    "agents": ("maskgym.commands.agents:Agents", "list the masking agents: where the idea is from, whether it learns"),
+    "agents": ("maskgym.commands.agents:Agents", "list the masking agents, or tell all about one"),
     "render": ("maskgym.commands.play:Render", "play one image and write image, mask, reconstruction and error"),
     "par": ("maskgym.commands.par:Par", "search the best mask of every image of a split: 100 points"),
     "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
@@ -37,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data clear": ("maskgym.commands.data:Clear", "empty the cache of prepared images"),
     "reconstructor train": ("maskgym.commands.reconstructor:Train", "train the frozen network of an environment"),
     "reconstructor bundle": ("maskgym.commands.reconstructor:Bundle", "train the networks that ship with the package"),
+    "completion": ("maskgym.commands.completion:Completion", "let the Tab key complete commands and options"),
 }
 
 
@@ -66,6 +68,8 @@ def run(words: list[str]) -> int:
     for length in (2, 1):
         name = " ".join(words[:length])
         if name in COMMANDS:
+            if length == 1:
+                _check_member(words)
             return call(name, words[length:])
     family = {name: entry for name, entry in COMMANDS.items() if name.split()[0] == words[0]}
     if family and (len(words) == 1 or words[1] in ("-h", "--help")):
@@ -77,6 +81,14 @@ def run(words: list[str]) -> int:
     raise BadInput(f"there is no command {typed!r}: {hint}")
 
 
+def _check_member(words: list[str]) -> None:
+    """Refuse `study statsu`: `study` takes a file, but this word is almost the name of a member of its family."""
+    members = [name.split()[1] for name in COMMANDS if name.startswith(f"{words[0]} ")]
+    if len(words) > 1 and not Path(words[1]).exists() and (near := get_close_matches(words[1], members, 1, 0.7)):
+        typed = f"{words[0]} {words[1]}"
+        raise BadInput(f"there is no command {typed!r}: did you mean `maskgym {words[0]} {near[0]}`?")
+
+
 def call(name: str, arguments: list[str]) -> int:
     """Fill the command's fields and run it."""
     return int(parse(name, arguments)() or 0)
@@ -86,12 +98,21 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
     """Import the command and let tyro fill its fields."""
     import tyro
 
-    where, _ = COMMANDS[name]
-    module, attribute = where.split(":")
-    command = getattr(importlib.import_module(module), attribute)
-    starting_from = getattr(command, "starting_from", None)  # some defaults follow from what else was typed
+    from maskgym.commands.options import CONFIG, REGISTRY
+
+    cls = command(name)
+    starting_from = getattr(cls, "starting_from", None)  # some defaults follow from what else was typed
     more = {} if starting_from is None else {"default": starting_from(arguments)}
-    return cast(Callable[[], Any], tyro.cli(command, args=arguments, prog=f"maskgym {name}", **more))
+    return cast(
+        Callable[[], Any],
+        tyro.cli(cls, args=arguments, prog=f"maskgym {name}", config=CONFIG, registry=REGISTRY, **more),
+    )
+
+
+def command(name: str) -> Any:
+    """Import the dataclass of a command."""
+    module, _, attribute = COMMANDS[name][0].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def overview(commands: dict[str, tuple[str, str]]) -> None:

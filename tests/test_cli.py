@@ -1,11 +1,16 @@
 import importlib
+import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from maskgym import cli
+from maskgym.commands import completion
+from maskgym.commands.options import explained
 from maskgym.errors import BadInput
+from maskgym.registry import agent_class, names
 
 
 def left(words: list[str]) -> int:
@@ -60,6 +65,7 @@ def test_the_help_of_a_family_lists_its_members_only(words, capsys):
     [
         (["dmeo"], "there is no command 'dmeo': did you mean `maskgym demo`?"),
         (["data", "lits"], "there is no command 'data lits': did you mean `maskgym data list`?"),
+        (["study", "statsu", "x"], "there is no command 'study statsu': did you mean `maskgym study status`?"),
         (["evns", "--help"], "did you mean `maskgym envs`?"),
         (["zzzzzz"], "there is no command 'zzzzzz': `maskgym --help` lists them"),
     ],
@@ -101,6 +107,71 @@ def test_every_command_in_the_table_exists_and_explains_its_options(name, capsys
     assert sentence
     assert left([*name.split(), "--help"]) == 0
     assert f"maskgym {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_option_says_what_it_is_and_names_its_value(name, capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(name, ["--help"])
+    said = capsys.readouterr().out
+    assert not re.findall(r"^│ (?:--[-.\w]+ )?(?:STR|PATH)\b", said, re.MULTILINE)
+    assert "(default: )" not in said
+    assert "(default: '')" not in said
+    told = explained(cli.command(name))
+    assert [option for option, sentence in told.items() if len(sentence) < 8 or not sentence.endswith(".")] == []
+
+
+@pytest.mark.parametrize("typed", ["2000", "2_000", "2,000", "2e3"])
+def test_counts_may_be_typed_as_people_write_them(typed):
+    assert cli.parse("train", ["a3c", "--out", "x", "--workers", typed]).workers == 2000
+
+
+@pytest.mark.parametrize("typed", ["2.5", "2k", "inf", "nan", ""])
+def test_what_is_no_whole_number_is_refused(typed, capsys):
+    assert left(["train", "a3c", "--out", "x", "--workers", typed]) == 2
+    assert "is no whole number: write it as 2000, 2_000 or 2e3" in " ".join(capsys.readouterr().err.split())
+
+
+def completed(line: str, tmp_path) -> list[str]:
+    """What bash offers after this line, its last word unfinished."""
+    script = tmp_path / "maskgym.bash"
+    script.write_text(completion.script())
+    words = line.split(" ")
+    typed = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
+    asked = f'source {script}; {typed}; _maskgym; echo "${{COMPREPLY[@]}}"'
+    return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("maskgym fin", ["finetune"]),
+        ("maskgym data sp", ["split"]),
+        ("maskgym study st", ["status"]),
+        ("maskgym train a3c --st", ["--steps"]),
+        ("maskgym data show phantoms --spl", ["--split", "--split-file"]),
+        ("maskgym zzz --a", []),
+    ],
+)
+def test_the_tab_key_completes_commands_and_options(line, offered, tmp_path):
+    assert completed(line, tmp_path) == offered
+
+
+@pytest.mark.parametrize("name", names())
+def test_an_agents_settings_are_told_in_80_columns(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert left(["agents", name]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    assert all(field.name in said for field in fields(agent_class(name).Settings))
+
+
+def test_the_list_of_agents_is_a_line_each_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert left(["agents"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1 : 1 + len(names())]] == names()
+    assert max(map(len, lines)) <= 80
 
 
 def test_the_version_is_printed(capsys):

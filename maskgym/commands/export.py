@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from maskgym.commands.options import FILE
 from maskgym.errors import BadInput
 
 
@@ -19,7 +20,7 @@ class Export:
     """A `maskgym pretrain` run, or a student's .safetensors file."""
     to: Literal["monai-unet", "monai-basicunet", "unetr", "stunet"]
     """Which network the weights are for."""
-    out: Path
+    out: Annotated[Path, FILE]
     """The .safetensors file to write."""
     image_size: str = ""
     """Of the images the network is for, if not the student's: UNETR's learned positions are resampled to it."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional
 
+from maskgym.commands.options import FILE
 from maskgym.commands.which_game import WhichGame, check_ratios
 from maskgym.errors import BadInput
 
@@ -25,7 +26,7 @@ class Gallery(WhichGame):
 
     agents: Positional[tuple[str, ...]]
     """Who plays: NAME, NAME:FOLDER of a saved one, NAME?setting=value."""
-    out: Path
+    out: Annotated[Path, FILE]
     """The PNG to write."""
     images: int = 4
     """How many images, a row each."""

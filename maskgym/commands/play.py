@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium as gym
 
+from maskgym.commands.options import FILE
 from maskgym.envs.registry import IDS
 from maskgym.errors import BadInput
 
@@ -45,7 +46,7 @@ class Envs:
 class Render:
     """Let an agent play some images and draw image, mask, reconstruction and error of each."""
 
-    out: Path
+    out: Annotated[Path, FILE]
     """The PNG to write."""
     env: str = "MaskMIM-v0"
     """A registered id."""
