@@ -51,7 +51,7 @@ def points_of_each(agent: np.ndarray, random: np.ndarray, par: np.ndarray) -> np
 
 def game_at(task: Task, ratio: float) -> Game:
     """The task's game at another ratio, all left to the agent."""
-    return Game(task.game.reconstructor, task.patches, ratio, piece=task.game.piece)
+    return task.game_at(ratio)
 
 
 def count_images(task: Task, images: int) -> int:
@@ -107,7 +107,7 @@ def play(
                 mask.reshape(len(index), -1),
                 np.full(len(index), np.nan) if cover is None else cover,
                 np.full(len(index), thought),
-                outcome.patch_loss.flatten(1).cpu().numpy(),
+                outcome.patch_reward.flatten(1).cpu().numpy(),
             )
         )
         if heard is not None:

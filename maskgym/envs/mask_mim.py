@@ -88,7 +88,7 @@ class MaskMIM(gym.Env[np.ndarray, Any]):
         info = {
             "index": int(self._index[0]),
             "mask": mask[0].astype(np.int8),
-            "patch_reward": outcome.patch_loss[0].cpu().numpy().copy(),
+            "patch_reward": outcome.patch_reward[0].cpu().numpy().copy(),
         }
         cover = self.task.lesion_cover(self._index, mask)
         if cover is not None and not np.isnan(cover[0]):

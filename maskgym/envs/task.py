@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,10 +22,13 @@ from maskgym.masking import rng
 from maskgym.masking.layout import channels_last
 from maskgym.masking.observation import to_observation
 from maskgym.masking.patches import Patches
+from maskgym.meter import Meter
 from maskgym.networks import store
 from maskgym.networks.frozen import best_piece, freeze
+from maskgym.rewards import Reward, make_reward
 
 ACTION_TYPES = ("mask", "score")
+_CALIBRATION = 64  # images by which the loss under random masks is measured
 
 if hasattr(os, "register_at_fork"):  # AsyncVectorEnv forks; a child would wait for ever for its parent's threads
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
@@ -49,7 +53,12 @@ class Settings:
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     hint_share: float = 0.0
-    """Share of the hidden patches that is left to chance."""
+    """Share of the hidden patches that is chosen at random instead of by the action."""
+    reward: str = "loss"
+    """What a mask is worth: loss, reducible, relative, band, or one of your own; settings after a ?, as in
+    "band?multiple=1.5"."""
+    reference: str = ""
+    """The second network, for rewards that compare two; empty = `reconstructor` itself, its early snapshot the first."""
     action_type: str = "mask"
     """"mask": the action says which patches to hide; "score": it scores patches and the top K are hidden."""
     device: str = "cpu"
@@ -99,22 +108,37 @@ class Task:
         if settings.piece < 0:
             raise BadInput(f"piece {settings.piece} is negative: 0 measures the best one")
         self.device = choose_device(settings.device)
-        Game(torch.nn.Identity(), self.patches, settings.ratio, settings.hint_share)  # refuse before anything is loaded
+        reward = make_reward(settings.reward)  # refuse what is wrong before anything is loaded
+        Game(torch.nn.Identity(), self.patches, settings.ratio, settings.hint_share)
+        first, second = _networks(settings, reward)
         self.images = load(settings.dataset, size=size, split=settings.split, split_file=settings.split_file or None)
         if not len(self.images):
             raise BadInput(f"the split {settings.split!r} of {settings.dataset!r} is empty: choose another")
         self.channels = self.images.images.shape[1]
-        network, self.about = store.load(settings.reconstructor, self.channels, self.patches.dims)
-        self.fingerprint = store.fingerprint(network)
-        network = freeze(network).to(self.device)
-        self._try(network)
-        piece = self._piece(network) if self.device.type == "cpu" else None
-        self.game = Game(network, self.patches, settings.ratio, settings.hint_share, piece)
+        network, self.about, mark = self._load(first)
+        reference, _, second_mark = (None, None, "") if second is None else self._load(second)
+        self.fingerprint = _fingerprint(settings.reward, mark, second_mark)
+        piece = self._piece(network, mark) if self.device.type == "cpu" else None
+        ratio, hint_share = settings.ratio, settings.hint_share
+        self.game = Game(network, self.patches, ratio, hint_share, piece, reward=reward, reference=reference)
         self._resident = None if self.device.type == "cpu" else self._upload()
         count = len(self.images)
         self._sound = Kept(count, (), bool, self._examine)  # (n,) True; an image that is not is refused
         self._views = Kept(count, self.observation_space.shape, np.uint8, self._look)
         self._lesions = Kept(count, self.patches.grid, bool, self._find_lesions)  # True = any pixel is lesion
+        self._calibrate(self.game)
+        self.meter = Meter()  # counts what agents ask of the game they are lent
+        self.lent = self.game.metered(self.meter)
+
+    def game_at(self, ratio: float) -> Game:
+        """The same game at another ratio, all of it left to the agent."""
+        game = self.game.at(ratio)
+        self._calibrate(game)
+        return game
+
+    def _calibrate(self, game: Game) -> None:
+        if game.reward.calibrates:
+            game.calibrate(self.fetch(np.arange(min(_CALIBRATION, len(self.images)))))
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -194,7 +218,15 @@ class Task:
         self._examine(np.arange(len(self.images)))
         return torch.from_numpy(np.array(self.images.images)).to(self.device)
 
-    def _try(self, network: torch.nn.Module) -> None:
+    def _load(self, name: str) -> tuple[torch.nn.Module, dict[str, Any], str]:
+        """Load a network and freeze it; gives what is told of it, and the hash of its weights, too."""
+        network, about = store.load(name, self.channels, self.patches.dims)
+        mark = store.fingerprint(network)
+        network = freeze(network).to(self.device)
+        self._try(network, name)
+        return network, about, mark
+
+    def _try(self, network: torch.nn.Module, name: str) -> None:
         """Run the network once, so that a size it cannot take is told now and not in the first step."""
         images = torch.zeros(1, self.channels, *self.patches.size, device=self.device)
         try:
@@ -203,11 +235,11 @@ class Task:
         except RuntimeError as error:
             size = "x".join(map(str, self.patches.size))
             raise BadInput(
-                f"reconstructor {self.settings.reconstructor!r} cannot take images of {size} "
+                f"reconstructor {name!r} cannot take images of {size} "
                 f"({str(error).splitlines()[0][:80]}): choose an image_size it divides, such as a multiple of 16"
             ) from error
 
-    def _piece(self, network: torch.nn.Module) -> int:
+    def _piece(self, network: torch.nn.Module, mark: str) -> int:
         """Take the piece size from the settings, from what was measured before, or measure it now."""
         if self.settings.piece:
             return self.settings.piece
@@ -221,8 +253,32 @@ class Task:
             return {"piece": best_piece(forward)}
 
         size = "x".join(map(str, self.patches.size))
-        name = f"piece-{self.fingerprint}-{size}-{torch.get_num_threads()}-threads-torch-{torch.__version__}"
+        name = f"piece-{mark}-{size}-{torch.get_num_threads()}-threads-torch-{torch.__version__}"
         return int(remember(name, measure)["piece"])
+
+
+def _networks(settings: Settings, reward: Reward) -> tuple[str, str | None]:
+    """Name the first network and the reference, if the reward compares two."""
+    if not reward.compares:
+        if settings.reference:
+            raise BadInput(f"reference {settings.reference!r} is not used by reward {settings.reward!r}: leave it out")
+        return settings.reconstructor, None
+    if settings.reference:
+        return settings.reconstructor, settings.reference
+    early = store.early(settings.reconstructor)
+    if early is None:
+        raise BadInput(
+            f"reward {settings.reward!r} compares two networks and {settings.reconstructor!r} has no early snapshot: "
+            "name a longer-trained one by reference="
+        )
+    return early, settings.reconstructor
+
+
+def _fingerprint(reward: str, first: str, second: str) -> str:
+    """Name the game by its networks and its reward: par is kept under it, because another reward is another game."""
+    if reward == "loss":
+        return first
+    return hashlib.sha256(f"{reward}|{first}|{second}".encode()).hexdigest()[:16]
 
 
 def choose_device(name: str) -> torch.device:

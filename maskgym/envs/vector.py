@@ -163,12 +163,12 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
     def _paid(self, index: np.ndarray, outcome: Outcome) -> dict[str, Any]:
         """What one step tells of the finished games, batched."""
         if self.output == "torch":
-            paid = {"index": index, "mask": outcome.mask.to(torch.int8), "patch_reward": outcome.patch_loss}
+            paid = {"index": index, "mask": outcome.mask.to(torch.int8), "patch_reward": outcome.patch_reward}
             if self.task.device.type != "cpu":  # lesion cover would wait for the device: tell it on CPUs only
                 return paid
         mask = outcome.mask.cpu().numpy()
         if self.output == "numpy":
-            paid = {"index": index, "mask": mask.astype(np.int8), "patch_reward": outcome.patch_loss.cpu().numpy()}
+            paid = {"index": index, "mask": mask.astype(np.int8), "patch_reward": outcome.patch_reward.cpu().numpy()}
         cover = self.task.lesion_cover(index, mask)
         if cover is not None:
             paid["lesion_cover"] = cover

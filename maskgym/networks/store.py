@@ -46,6 +46,14 @@ def locate(name: str) -> Path:
     raise BadInput(f"unknown reconstructor {name!r}: give a .safetensors file or a bundled name; {hint}")
 
 
+def early(name: str) -> str | None:
+    """Find the early snapshot that lies beside a network: NAME-early of a bundled one, early.safetensors of a run."""
+    if f"{name}-early" in bundled():
+        return f"{name}-early"
+    path = Path(name).expanduser() / "early.safetensors"
+    return str(path) if path.is_file() else None
+
+
 def class_of(kind: str) -> str:
     """Name the class that weights saved as `kind` are of."""
     return _CLASSES.get(kind, "").rpartition(":")[2]

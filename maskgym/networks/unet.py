@@ -24,6 +24,8 @@ class UNet(nn.Module):
     times faster at equal width, and unfolded after the last one.
     """
 
+    soft_masks = True  # a mask may lie between 0 and 1: it is a channel, nothing is dropped
+
     def __init__(self, channels: int = 1, dims: int = 2, widths: tuple[int, ...] = (48, 64, 96), fold: int = 4):
         super().__init__()
         self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
@@ -37,7 +39,7 @@ class UNet(nn.Module):
         self.head = conv(widths[0], channels * fold**dims, 1)
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid) bool, True = hidden."""
+        """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid) bool, True = hidden, or float."""
         size = tuple(images.shape[2:])
         if any(side % self.fold for side in size):
             raise BadInput(f"image size {size} does not suit this U-Net: each side must be a multiple of {self.fold}")

@@ -1,0 +1,50 @@
+"""Counting what an agent asks of a network: one query an image and forward, two more where it goes back.
+
+A backward pass costs about two forwards: one for the gradients of the activations, one for those of the weights.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, is_grad_enabled, nn
+
+
+class Meter:
+    """Queries asked so far, over all images."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def add(self, queries: int) -> None:
+        """Count so many more."""
+        self.total += queries
+
+    def per_image(self, images: int) -> int:
+        """Give the queries an image and start anew; where images were asked for unevenly, their mean rounded up."""
+        total, self.total = self.total, 0
+        return -(-total // images)
+
+
+class Metered(nn.Module):
+    """A network that counts: the same answers, and nothing of it can be reached without being counted."""
+
+    def __init__(self, network: nn.Module, meter: Meter):
+        super().__init__()
+        self.network, self.meter = network, meter
+
+    @property
+    def soft_masks(self) -> bool:
+        """Whether the network takes masks between 0 and 1."""
+        return takes_soft_masks(self.network)
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        """Ask, (B, C, *size) and (B, *grid) -> (B, C, *size)."""
+        self.meter.add(len(images))
+        answer = self.network(images, mask)
+        if is_grad_enabled() and answer.requires_grad:
+            answer.register_hook(lambda _: self.meter.add(2 * len(images)))
+        return answer
+
+
+def takes_soft_masks(network: nn.Module) -> bool:
+    """Say whether a network takes masks between 0 and 1; one that drops hidden patches cannot."""
+    return bool(getattr(network, "soft_masks", False))
