@@ -131,6 +131,51 @@ def test_a_wanted_mask_and_the_score_that_means_it_play_the_same_round():
     assert torch.equal(game.select(wanted.view(-1, *patches.grid), keys), game.select(wanted, keys))
 
 
+@grids
+@torch.no_grad()
+def test_many_masks_of_each_image_are_evaluated_in_one_call(size, patch):
+    patches, images, _, _ = round_of(size, patch)
+    masks = torch.rand(len(images), 5, patches.count) < 0.5
+    network = UNet(1, len(size), (8, 12), 2).eval()
+    many = Game(network, patches, piece=4).evaluate(images, masks)
+    assert many.mask.shape == many.patch_reward.shape == (6, 5, *patches.grid)
+    for turn in range(5):
+        once = Game(network, patches).evaluate(images, masks[:, turn].view(-1, *patches.grid))
+        for together, alone in zip(many, once, strict=True):
+            torch.testing.assert_close(together[:, turn], alone, atol=1e-5, rtol=1e-5)
+
+
+@grids
+def test_a_relaxed_mask_is_the_mask_at_zero_and_one_and_has_a_gradient_in_between(size, patch):
+    patches, images, scores, keys = round_of(size, patch)
+    game = Game(UNet(1, len(size), (8, 12), 2).eval().requires_grad_(False), patches, piece=4)
+    hard = game.play(images, scores, keys)
+    mask = hard.mask.flatten(1).float()
+    torch.testing.assert_close(game.soft_patch_reward(images, mask), hard.patch_reward, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(game.soft_reward(images, mask), hard.reward, atol=1e-6, rtol=1e-5)
+    both = torch.stack([mask, 1 - mask], 1)
+    torch.testing.assert_close(game.soft_reward(images, both)[:, 0], hard.reward, atol=1e-6, rtol=1e-5)
+    relaxed = (0.1 + 0.8 * scores).requires_grad_()
+    (slope,) = torch.autograd.grad(game.soft_reward(images, relaxed).sum(), relaxed)
+    step = torch.zeros_like(relaxed)
+    step[:, 3] = 1e-2
+    with torch.no_grad():
+        rise = (game.soft_reward(images, relaxed + step) - game.soft_reward(images, relaxed - step)) / 2e-2
+    torch.testing.assert_close(rise, slope[:, 3], atol=1e-4, rtol=0.1)
+
+
+def test_a_network_that_drops_hidden_patches_has_no_relaxed_reward():
+    patches, images, scores, _ = round_of((32, 48), (8, 8))
+    with pytest.raises(BadInput, match="Shift has no gradients for masks, it drops hidden patches: take a UNet"):
+        Game(Shift(), patches).soft_reward(images, scores)
+
+
+def test_masks_of_another_shape_are_refused():
+    patches, images, _, _ = round_of((32, 48), (8, 8))
+    with pytest.raises(BadInput, match=r"masks of shape \(6, 4\) do not fit: give \(B, 4, 6\) or \(B, M, 24\)"):
+        Game(Shift(), patches).evaluate(images, torch.zeros(6, 4, dtype=torch.bool))
+
+
 @pytest.mark.parametrize("hint_share", [-0.1, 1.1, float("nan")])
 def test_a_hint_share_outside_its_range_is_refused(hint_share):
     with pytest.raises(BadInput, match=f"hint_share {hint_share} is outside"):

@@ -58,7 +58,7 @@ class Settings:
     """What a mask is worth: loss, reducible, relative, band, or one of your own; settings after a ?, as in
     "band?multiple=1.5"."""
     reference: str = ""
-    """The second network, for rewards that compare two; empty = `reconstructor` itself, its early snapshot the first."""
+    """The second network, of rewards that compare two; empty = `reconstructor`, its early snapshot being the first."""
     action_type: str = "mask"
     """"mask": the action says which patches to hide; "score": it scores patches and the top K are hidden."""
     device: str = "cpu"

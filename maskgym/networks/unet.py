@@ -39,7 +39,7 @@ class UNet(nn.Module):
         self.head = conv(widths[0], channels * fold**dims, 1)
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid) bool, True = hidden, or float."""
+        """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid), bool or float, 1 = hidden."""
         size = tuple(images.shape[2:])
         if any(side % self.fold for side in size):
             raise BadInput(f"image size {size} does not suit this U-Net: each side must be a multiple of {self.fold}")
