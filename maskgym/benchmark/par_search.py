@@ -137,7 +137,7 @@ def _rewards(game: Game, task: Task, mask: np.ndarray) -> np.ndarray:
 
 
 def _evaluate(game: Game, images: Tensor, mask: Tensor) -> Tensor:
-    return game.evaluate(images, mask.view(-1, *game.patches.grid)).patch_loss.flatten(1)
+    return game.evaluate(images, mask.view(-1, *game.patches.grid)).patch_reward.flatten(1)
 
 
 def _masks_of(spec: str, task: Task, ratio: float, images: int) -> np.ndarray:

@@ -159,7 +159,7 @@ class _Population:
     def evaluate(self, mask: Tensor) -> Tensor:
         """Play masks (S * B, N): the loss of every patch."""
         images = self.images.repeat(len(mask) // self.batch, *[1] * (self.images.dim() - 1))
-        return self.game.evaluate(images, mask.view(-1, *self.game.patches.grid)).patch_loss.flatten(1)
+        return self.game.evaluate(images, mask.view(-1, *self.game.patches.grid)).patch_reward.flatten(1)
 
     def found(self) -> Found:
         """The best of all chains."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import gymnasium as gym
+from typing import TYPE_CHECKING, Annotated
 
 from maskgym.commands.options import FILE
+from maskgym.commands.which_game import WhichGame
 from maskgym.envs.registry import IDS
 from maskgym.errors import BadInput
 
@@ -42,39 +41,33 @@ class Envs:
         Console().print(table)
 
 
-@dataclass(frozen=True)
-class Render:
+@dataclass(frozen=True, kw_only=True)
+class Render(WhichGame):
     """Let an agent play some images and draw image, mask, reconstruction and error of each."""
 
     out: Annotated[Path, FILE]
     """The PNG to write."""
-    env: str = "MaskMIM-v0"
-    """A registered id."""
     agent: str = "random"
     """Who plays: a name from `maskgym agents`, or NAME:FOLDER."""
     images: int = 4
     """How many images, a row each."""
-    dataset: str = "phantoms"
-    """Where images come from."""
-    reconstructor: str = ""
-    """The frozen network; empty = the environment's own."""
-    split: str = "test"
-    """Which images."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     seed: int = 0
-    """Which images and which chance."""
+    """Of the images drawn and of all random choices."""
 
     def __call__(self) -> None:
         """Play and draw."""
+        import gymnasium as gym
         import numpy as np
         from PIL import Image
 
-        if self.images < 1:
-            raise BadInput(f"images {self.images} must be at least 1")
-        env = make(self.env, split=self.split, ratio=self.ratio, dataset=self.dataset, reconstructor=self.reconstructor)
         from maskgym import make_agent
 
+        if self.images < 1:
+            raise BadInput(f"images {self.images} must be at least 1")
+        keywords = self.keywords() | {"split": self.split, "ratio": self.ratio}
+        env = gym.make(self.name, render_mode="rgb_array", **keywords)
         player = make_agent(self.agent, env, seed=self.seed)
         rows = []
         for turn in range(self.images):
@@ -83,16 +76,6 @@ class Render:
             rows.append(np.asarray(env.render()))
         save_png(Image.fromarray(np.concatenate(rows)), self.out)
         print(f"wrote {self.out}: image, mask, reconstruction, error")
-
-
-def make(env_id: str, reconstructor: str = "", **keywords: Any) -> gym.Env[Any, Any]:
-    """Make a registered environment for drawing, its own reconstructor unless another is named."""
-    name = env_id.removeprefix("maskgym:")
-    if name not in IDS:
-        raise BadInput(f"unknown environment {env_id!r}: registered are {', '.join(IDS)}")
-    if reconstructor:
-        keywords["reconstructor"] = reconstructor
-    return gym.make(f"maskgym:{name}", render_mode="rgb_array", **keywords)
 
 
 def save_png(picture: Image, path: Path) -> None:

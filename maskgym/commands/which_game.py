@@ -1,4 +1,4 @@
-"""The options by which train, par, score and gallery say which game they mean, and the game made from them."""
+"""The options by which train, par, score, gallery and render say which game they mean, and the game made from them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class Game:
 
     env: str = "MaskMIM-v0"
     """A registered id, see `maskgym envs`."""
-    dataset: str = ""
+    data: str = ""
     """Where images come from, as lgg:/data/kaggle_3m; empty = the id's own."""
     reconstructor: str = ""
     """The frozen network; empty = the id's own."""
+    reward: str = "loss"
+    """What a mask is worth: loss, reducible, relative, band, or one of your own."""
+    reference: str = ""
+    """The second network, of rewards that compare two; empty = the reconstructor, its early snapshot the first."""
     image_size: str = ""
     """Pixels along each axis, as 128x128; empty = the id's own."""
     patch_size: str = ""
@@ -32,6 +36,11 @@ class Game:
     device: str = "cpu"
     """cpu or cuda."""
 
+    @property
+    def name(self) -> str:
+        """The id as `gymnasium.make` takes it everywhere."""
+        return f"maskgym:{self.env.removeprefix('maskgym:')}"
+
     def keywords(self) -> dict[str, Any]:
         """What an environment of this game is made with, but for the split."""
         name = self.env.removeprefix("maskgym:")
@@ -39,9 +48,9 @@ class Game:
             near = get_close_matches(name, IDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"registered are {', '.join(IDS)}"
             raise BadInput(f"unknown environment {self.env!r}: {hint}")
-        given = ("dataset", "reconstructor", "image_size", "patch_size", "split_file")
+        given = ("reconstructor", "reward", "reference", "image_size", "patch_size", "split_file", "device")
         own = {option: getattr(self, option) for option in given if getattr(self, option)}
-        return {**IDS[name], **own, "device": self.device}
+        return {**IDS[name], **own, **({"dataset": self.data} if self.data else {})}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,7 +197,7 @@ class _Place:
         told = self._sizes | own
         env = "MaskMIM3D-v0" if str(told["image_size"]).count("x") == 2 else "MaskMIM-v0"
         split = () if self.phantoms else ("--split-file", str(self.out / self.name / "split.json"))
-        words = ("--env", env, "--dataset", self.study.data[self.place], "--reconstructor", str(self._folder(network)))
+        words = ("--env", env, "--data", self.study.data[self.place], "--reconstructor", str(self._folder(network)))
         return (*words, *split, *_options(told))
 
     def _data(self) -> tuple[str, ...]:
