@@ -62,7 +62,9 @@ def draw(scores: Scores, path: Path) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK)
     handles = [Patch(color=_FILLED, label="deterministic"), Patch(color=_EMPTY, label="sampled")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    panels[0].set_xlabel("whiskers: 95 % bootstrap over seeds and images", fontsize=8, color=_QUIET)
+    panels[0].set_xlabel(
+        "whiskers: 95 % interval over seeds and images; below 3 runs their range", fontsize=8, color=_QUIET
+    )
     try:
         figure.savefig(path, dpi=160, facecolor="white")
     except OSError as error:

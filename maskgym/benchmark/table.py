@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from maskgym.benchmark.par import Table
-from maskgym.benchmark.points import Played, agreement, points, points_of_each
+from maskgym.benchmark.points import Played, agreement, points_of_each
 from maskgym.benchmark.score import MODES, Cell, Plan
 from maskgym.benchmark.statistics import (
     Interval,
-    bootstrap,
+    difference_of_ratios,
     interquartile_mean,
-    paired_difference,
     probability_of_improvement,
+    ratio_of_means,
 )
 from maskgym.data.cache import write_atomically
 
@@ -111,8 +111,8 @@ def _line(spec: str, ratio: float, mode: str, runs: list[Played], reward: np.nda
         ratio=ratio,
         mode=mode,
         runs=len(runs),
-        points=bootstrap(points, reward, random, par),
-        points_iqm=bootstrap(interquartile_mean, each),
+        points=ratio_of_means(100 * (reward - random), (par - random)[0]),
+        points_iqm=interquartile_mean(each),
         reward=_mean(reward),
         lesion_cover=float(np.nanmean(cover)) if not np.isnan(cover).all() else float("nan"),
         agreement=_mean(np.stack([agreement(run.mask, table.mask) for run in runs])),
@@ -122,9 +122,9 @@ def _line(spec: str, ratio: float, mode: str, runs: list[Played], reward: np.nda
 
 def _duel(spec: str, other: str, ratio: float, rewards: dict[str, np.ndarray], table: Table) -> Duel:
     ours, theirs = rewards[spec], rewards[other]
-    gap = float(table.reward.astype(float).mean() - table.random.astype(float).mean())
-    difference = paired_difference(lambda reward: 100 * float(reward.mean()) / gap, ours, theirs, resamples=500)
-    return Duel(spec, other, ratio, difference, probability_of_improvement(ours, theirs))
+    gap = table.reward.astype(float) - table.random.astype(float)
+    difference = difference_of_ratios(100 * ours, 100 * theirs, gap)
+    return Duel(spec, other, ratio, difference, probability_of_improvement(ours, theirs).value)
 
 
 def write(
@@ -191,8 +191,9 @@ def caption(scores: Scores, ratio: float) -> str:
 
 
 NOTE = (
-    "Points: 0 = chance, 100 = par, ratio of means over images; in brackets the 95 % interval of 2000 bootstrap "
-    "resamples over seeds and images. IQM: inter-quartile mean of the points of every run on every image. Lesion: "
+    "Points: 0 = chance, 100 = par, ratio of means over images; in brackets the 95 % interval over "
+    "seeds and images, or the range of the runs where there are fewer than 3. "
+    "IQM: inter-quartile mean of the points of every run on every image. Lesion: "
     "share of lesion patches hidden. Agrees: share of par's hidden patches that are hidden, too. ms: thinking time "
     "an image."
 )

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from maskgym.benchmark.statistics import RESAMPLES
 from maskgym.report import charts
 from maskgym.report.blocks import Block, Cell, Gallery, Picture, Section, Table, text
 from maskgym.report.read import WAITING, Study
@@ -141,22 +140,16 @@ def how_made(study: Study) -> Section:
     """How to read the figures, and what they cannot say."""
     seeds = sorted({run.seed for run in study.runs})
     told = [
-        "A mean is the mean over seeds of each run's mean over the test patients. Its 95 % interval holds the middle "
-        f"of {RESAMPLES} resamples, which draw seeds and patients with replacement; every drawn seed counts on every "
-        "drawn patient (a crossed bootstrap).",
+        "A mean is the mean over seeds of each run's mean over the test patients. Its 95 % interval takes both seeds "
+        "and patients as samples (two-way analysis of variance, Student's t). With one or two seeds there is no "
+        "interval: the lowest and the highest run are shown.",
         "Slices of a patient were stacked and measured as one volume. Scores that are not defined (nothing there and "
         "nothing said to be there) are left out of the mean and counted in the last column.",
-        "Differences are paired: the same seeds and patients on both sides, and the same network. Of twenty "
-        "intervals one is expected to leave 0 out by chance; they are not corrected for how many there are.",
+        "Differences are paired: the same seeds and patients on both sides, and the same network. The "
+        "intervals are not corrected for how many there are.",
         "P(better) is the probability of improvement of Agarwal et al. (2021): how often a run of the one beats a run "
         "of the other on a patient, ties counting half, meaned over patients; 0.5 is no difference.",
     ]
     if len(seeds) == 1:
         told.append("There is one seed: the intervals say nothing about how runs differ.")
-    elif len(seeds) < 10:
-        share = 1 - np.sqrt((len(seeds) - 1) / len(seeds))
-        told.append(
-            f"With {len(seeds)} seeds the spread between them is understated by {100 * share:.0f} % or more: intervals "
-            "are rather too narrow than too wide."
-        )
     return Section("How the figures were made", 2, [text(*told)])

@@ -86,5 +86,5 @@ def figure(interval: Interval, digits: int = 3, bold: bool = False, sign: bool =
     """Make a field of a figure and its interval; nothing where it is not defined."""
     if interval.value != interval.value:
         return Cell("-")
-    value, low, high = (f"{round(number, digits) + 0.0:{'+' if sign else ''}.{digits}f}" for number in interval)
+    value, low, high = (f"{round(number, digits) + 0.0:{'+' if sign else ''}.{digits}f}" for number in interval[:3])
     return Cell(value, f"[{low}, {high}]", bold)

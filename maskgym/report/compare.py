@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maskgym.benchmark.known import improvement_known, mean_known
-from maskgym.benchmark.statistics import RESAMPLES, Interval
+from maskgym.benchmark import statistics
+from maskgym.benchmark.statistics import Interval
 from maskgym.report.read import Run, Study
 
 LOWER = ("HD95",)  # measures of which less is better
+RESAMPLES = 2000  # of the rank correlation
 FEWEST = 5  # methods, below which a rank correlation says nothing
 
 Pick = Callable[[dict[str, Any]], float]  # a patient's measures by region -> one score
@@ -59,7 +60,7 @@ def gather(runs: list[Run], pick: Pick) -> Scores:
 
 def mean(scores: Scores) -> Interval:
     """Mean over seeds and patients."""
-    return mean_known(scores.values) if scores.values.size else Interval(*[float("nan")] * 3)
+    return statistics.mean(scores.values) if scores.values.size else statistics.UNKNOWN
 
 
 def difference(ours: Scores, theirs: Scores, metric: str = "DSC") -> Difference | None:
@@ -73,7 +74,9 @@ def difference(ours: Scores, theirs: Scores, metric: str = "DSC") -> Difference 
     if not a.size or np.isnan(a - b).all():
         return None
     sign = -1.0 if metric in LOWER else 1.0
-    return Difference(mean_known(a - b), improvement_known(sign * a, sign * b), len(seeds), len(patients))
+    gap = statistics.difference(a, b, paired_seeds=True)
+    improvement = statistics.probability_of_improvement(sign * a, sign * b)
+    return Difference(gap, improvement, len(seeds), len(patients))
 
 
 def baseline(study: Study, runs: list[Run], kind: str) -> list[Run]:

@@ -200,8 +200,8 @@ def _points(folder: Path, pretrained: list[Run]) -> tuple[Interval, float] | Non
     found = [told for file in files if (told := _played(_json(file), agent, wanted))]
     if not found:
         return None
-    means = (sum(interval[part] for interval, _ in found) / len(found) for part in range(3))
-    return Interval(*means), found[0][1]
+    value, low, high = (sum(interval[:3][part] for interval, _ in found) / len(found) for part in range(3))
+    return Interval(value, low, high), found[0][1]
 
 
 def _played(scored: dict[str, Any], agent: str, wanted: str) -> tuple[Interval, float] | None:
@@ -213,7 +213,8 @@ def _played(scored: dict[str, Any], agent: str, wanted: str) -> tuple[Interval, 
         ratios = sorted(line["ratio"] for line in lines if line["agent"] == own)
         ratio = next((ratio for ratio in ratios if f"{ratio:g}" == wanted), ratios[-1])
         line = next(line for line in lines if (line["agent"], line["ratio"]) == (own, ratio))
-        known = [line["points"][name] for name in Interval._fields]
+        known = [line["points"][name] for name in ("value", "low", "high")]
     except (KeyError, TypeError, IndexError, StopIteration):
         return None
-    return Interval(*(math.nan if value is None else value for value in known)), ratio
+    value, low, high = (math.nan if value is None else value for value in known)
+    return Interval(value, low, high), ratio

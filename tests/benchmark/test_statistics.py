@@ -1,26 +1,101 @@
-"""Statistics against their formulas, written out naively."""
+"""Statistics against their formulas, written out naively, and their intervals against a simulated truth."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from maskgym.benchmark.statistics import bootstrap, interquartile_mean, paired_difference, probability_of_improvement
+from benchmarks.coverage import CASES, Case, Coverage
+from maskgym.benchmark.statistics import (
+    Interval,
+    difference,
+    difference_of_ratios,
+    interquartile_mean,
+    mean,
+    probability_of_improvement,
+    ratio_of_means,
+)
 
 
-def mean(scores):
-    return float(np.mean(scores))
+def drawn(seed=0, runs=5, images=40, shift=0.0):
+    rng = np.random.default_rng(seed)
+    hard = np.random.default_rng(99).normal(size=images)
+    return shift + rng.normal(0, 0.5, (runs, 1)) + hard + rng.normal(0, 0.5, (runs, images))
+
+
+@pytest.mark.parametrize("runs", [3, 5])
+@pytest.mark.parametrize("name", CASES)
+def test_nineteen_of_twenty_intervals_hold_the_truth(name, runs):
+    shares = Coverage(images=32, studies=400).shares(Case(*CASES[name]), runs)
+    assert shares.pop("bootstrap") < 0.95 or name == "images differ most"
+    assert {figure: share for figure, share in shares.items() if not 0.92 <= share <= 0.99} == {}
+
+
+def test_an_interval_is_students_over_runs_where_there_is_one_image():
+    scores = np.array([[1.0], [2.0], [4.0], [5.0]])
+    found, theirs = mean(scores), stats.ttest_1samp(scores[:, 0], 0)
+    low, high = theirs.confidence_interval(0.95)
+    assert found[:3] == pytest.approx((3.0, low, high))
+    assert found.p() == pytest.approx(theirs.pvalue)
+
+
+def test_an_interval_is_students_over_images_where_runs_are_equal():
+    scores = np.random.default_rng(2).normal(10, 3, (1, 200)).repeat(5, 0)
+    low, high = stats.ttest_1samp(scores[0], 0).confidence_interval(0.95)
+    assert mean(scores)[:3] == pytest.approx((scores.mean(), low, high), rel=1e-3)
+
+
+def test_one_or_two_runs_are_told_as_their_range():
+    assert mean(np.full((1, 9), 70.25)).text() == "70.2 (1 run)"
+    two = mean(np.array([[1.0, 3.0], [5.0, 7.0]]))
+    assert (two.kind, two.text()) == ("range", "4.0 (range 2.0 to 6.0)")
+    assert not two.leaves_out(0.0)
+    assert np.isnan(two.p())
+    apart = difference(drawn(runs=1, shift=9), drawn(runs=5))
+    assert (apart.kind, apart.runs) == ("range", 1)
+    assert probability_of_improvement(drawn(runs=2), drawn(1, runs=5)).kind == "range"
+
+
+def test_points_are_a_ratio_of_means_whose_denominator_is_uncertain_too():
+    rewards, gap = 1 + drawn(), np.abs(drawn(7, runs=1)[0]) + 0.5
+    found = ratio_of_means(rewards, gap)
+    assert found.value == pytest.approx(rewards.mean() / gap.mean())
+    fixed = mean(rewards / gap.mean())
+    assert found.value == pytest.approx(fixed.value)
+    assert abs(found.error / fixed.error - 1) > 0.05
+    assert np.isnan(ratio_of_means(rewards, np.zeros(40)).value)
+
+
+def test_a_difference_is_paired_by_image_and_by_seed_only_when_told():
+    ours, theirs = drawn(shift=0.5), drawn(1)
+    assert difference(ours, theirs).value == pytest.approx(ours.mean() - theirs.mean())
+    assert difference(ours, theirs).error < np.hypot(mean(ours).error, mean(theirs).error)  # the images are the same
+    twin = ours + 0.01 + np.random.default_rng(3).normal(0, 0.01, ours.shape)
+    assert difference(twin, ours, paired_seeds=True).error < 0.1 * difference(twin, ours).error
+    gap = np.full(40, 2.0)
+    assert difference_of_ratios(ours, theirs, gap)[:3] == pytest.approx(
+        tuple(np.array(difference(ours, theirs)[:3]) / 2)
+    )
+    with pytest.raises(ValueError, match="5 seeds against 4"):
+        difference(ours, theirs[:4], paired_seeds=True)
+    with pytest.raises(ValueError, match="40 and 39 images"):
+        difference(ours, theirs[:, :39])
+
+
+def test_a_difference_keeps_its_sign():
+    better, worse = drawn(shift=1.5), drawn(1)
+    assert difference(better, worse).low > 0 > difference(worse, better).high
+    assert difference_of_ratios(better, worse, np.ones(40)).low > 0
+    assert probability_of_improvement(better, worse).value > 0.8 > 0.2 > probability_of_improvement(worse, better).value
 
 
 def test_the_interquartile_mean_is_the_mean_of_the_middle_half():
     scores = np.random.default_rng(0).normal(size=(5, 8))
-    middle = np.sort(scores.ravel())[10:30]
-    assert interquartile_mean(scores) == pytest.approx(middle.mean())
-    assert interquartile_mean(scores) == pytest.approx(stats.trim_mean(scores, 0.25, axis=None))
-
-
-def test_the_interquartile_mean_leaves_unknown_scores_out():
-    assert interquartile_mean(np.array([1.0, 2.0, np.nan, 3.0, 4.0])) == 2.5
-    assert np.isnan(interquartile_mean(np.array([np.nan])))
+    assert interquartile_mean(scores).value == pytest.approx(np.sort(scores.ravel())[10:30].mean())
+    assert interquartile_mean(np.array([[1.0, 2.0, np.nan, 3.0, 4.0]])).value == 2.5
+    assert np.isnan(interquartile_mean(np.full((3, 2), np.nan)).value)
+    wild = drawn()
+    wild[0, 0] = 1e6
+    assert interquartile_mean(wild).high < 2 < mean(wild).high
 
 
 def test_the_probability_of_improvement_is_mann_whitneys_u_over_all_pairs():
@@ -29,58 +104,33 @@ def test_the_probability_of_improvement_is_mann_whitneys_u_over_all_pairs():
     by_scipy = [
         stats.mannwhitneyu(a, b, method="asymptotic").statistic / 12 for a, b in zip(ours.T, theirs.T, strict=False)
     ]
-    by_loops = np.mean([[[(a > b) + 0.5 * (a == b) for b in theirs[:, i]] for a in ours[:, i]] for i in range(7)])
-    assert probability_of_improvement(ours, theirs) == pytest.approx(np.mean(by_scipy))
-    assert probability_of_improvement(ours, theirs) == pytest.approx(by_loops)
-    assert probability_of_improvement(ours, ours) == pytest.approx(0.5)
+    assert probability_of_improvement(ours, theirs).value == pytest.approx(np.mean(by_scipy))
+    assert probability_of_improvement(ours, ours).value == pytest.approx(0.5)
+    row_by_row = np.mean((ours[:3] > theirs) + 0.5 * (ours[:3] == theirs))
+    assert probability_of_improvement(ours[:3], theirs, paired_seeds=True).value == pytest.approx(row_by_row)
 
 
-def test_an_interval_over_images_is_as_wide_as_the_theory_of_the_mean_says():
-    scores = np.random.default_rng(2).normal(10, 3, (1, 200))
-    interval = bootstrap(mean, scores)
-    wide = 1.96 * scores.std() / np.sqrt(200)
-    assert interval.value == pytest.approx(scores.mean())
-    assert (interval.high - interval.low) / 2 == pytest.approx(wide, rel=0.1)
+def test_three_runs_that_win_everywhere_prove_less_than_twenty():
+    few, many = (probability_of_improvement(drawn(runs=n, shift=99), drawn(1, runs=n)) for n in (3, 20))
+    assert few.value == many.value == few.high == 1.0
+    assert few.low < 0.5 < many.low < 1.0  # three against three win everything once in ten times by chance
 
 
-def test_a_difference_between_seeds_widens_the_crossed_interval_and_not_the_stratified_one():
-    images = np.random.default_rng(3).normal(0, 0.1, (1, 100))
-    scores = images + np.array([[-1.0], [0.0], [1.0], [2.0]])  # four runs, each as good on every image
-    crossed, stratified = bootstrap(mean, scores), bootstrap(mean, scores, crossed=False)
-    by_hand = 1.96 * np.std([-1, 0, 1, 2]) / np.sqrt(4)
-    assert (crossed.high - crossed.low) / 2 == pytest.approx(by_hand, rel=0.2)
-    assert stratified.high - stratified.low < (crossed.high - crossed.low) / 5
+def test_scores_that_are_not_defined_are_left_out():
+    scores = drawn()
+    holes = scores.copy()
+    holes[0, :30], holes[4] = np.nan, np.nan
+    by_hand = np.mean([np.nanmean(row) for row in holes[:4]])
+    found = mean(holes)
+    assert (found.value, found.runs) == (pytest.approx(by_hand), 4)
+    assert np.isfinite(found.error)
+    assert difference(holes, scores, paired_seeds=True).value == pytest.approx(0.0)
+    assert np.isnan(mean(np.full((3, 4), np.nan)).value)
+    assert np.isfinite(probability_of_improvement(holes, scores).low)
 
 
-def test_the_stratified_interval_is_rliables():
-    """Every image (its task) draws its own runs; the images stay."""
-    scores = np.random.default_rng(4).normal(size=(6, 9))
-    rng, values = np.random.default_rng(5), []
-    for _ in range(4000):
-        drawn = np.stack([rng.choice(column, size=6) for column in scores.T], 1)
-        values.append(stats.trim_mean(drawn, 0.25, axis=None))
-    low, high = np.quantile(values, [0.025, 0.975])
-    ours = bootstrap(interquartile_mean, scores, crossed=False, resamples=4000)
-    assert (ours.low, ours.high) == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
-
-
-def test_pairing_takes_the_difference_between_images_out():
-    rng = np.random.default_rng(6)
-    hard = rng.normal(0, 10, 60)  # images differ far more than agents do
-    ours, theirs = hard + rng.normal(1, 0.2, (3, 60)), hard + rng.normal(0, 0.2, (2, 60))
-    paired = paired_difference(mean, ours, theirs)
-    assert paired.low > 0.8
-    assert paired.high < 1.2
-    assert paired.value == pytest.approx(ours.mean() - theirs.mean())
-
-
-def test_intervals_are_seeded_and_print_themselves():
-    scores = np.arange(12.0).reshape(2, 6)
-    assert bootstrap(mean, scores) == bootstrap(mean, scores)
-    assert bootstrap(mean, scores) != bootstrap(mean, scores, seed=1)
-    assert str(bootstrap(mean, np.full((2, 6), 3.0))) == "3.0 [3.0, 3.0]"
-
-
-def test_scores_of_different_images_are_refused():
-    with pytest.raises(ValueError, match="same"):
-        paired_difference(mean, np.zeros((2, 5)), np.zeros((2, 6)))
+def test_an_interval_is_written_with_its_digits():
+    found = Interval(0.7071, 0.61, 0.8, "interval", 5, 0.05, 8.0)
+    assert str(found._replace(value=70.71, low=69.44, high=71.77)) == "70.7 [69.4, 71.8]"
+    assert found.text(3) == "0.707 [0.610, 0.800]"
+    assert Interval(float("nan"), float("nan"), float("nan")).text() == "n/a"
