@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data clear": ("maskgym.commands.data:Clear", "empty the cache of prepared images"),
     "reconstructor train": ("maskgym.commands.reconstructor:Train", "train the frozen network of an environment"),
     "reconstructor bundle": ("maskgym.commands.reconstructor:Bundle", "train the networks that ship with the package"),
+    "view": ("maskgym.commands.view:View", "open a page on which you hide patches yourself"),
     "completion": ("maskgym.commands.completion:Completion", "let the Tab key complete commands and options"),
 }
 

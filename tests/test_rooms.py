@@ -18,6 +18,7 @@ KNOWS: dict[str, set[str]] = {
     "markdown": set(),
     "counts": set(),
     "fields": set(),
+    "drawing": {"errors", "files"},
     "checkpoint": set(),
     "masking": set(),
     "networks": {"masking", "checkpoint"},
@@ -33,8 +34,8 @@ KNOWS: dict[str, set[str]] = {
     "pretrain": {"game", "data", "agent", "registry", "masking", "networks", "envs", "training", "checkpoint"},
     "downstream": {"data", "masking", "networks", "training", "checkpoint"},
 }
-GROUND = {"errors", "files", "dimensions", "markdown", "counts", "fields"}
-ALL = {*KNOWS, "benchmark", "studies", "report", "commands", "cli", ""}
+GROUND = {"errors", "files", "dimensions", "markdown", "counts", "fields", "drawing"}
+ALL = {*KNOWS, "view", "benchmark", "studies", "report", "commands", "cli", ""}
 # Training a reconstructor is a job and not a network: it plays the game on images.
 EXCEPTIONS = {"maskgym/networks/train.py": {"data", "game"}}
 

@@ -1,0 +1,1 @@
+"""The page to play on: `maskgym view` serves it on this machine alone."""
