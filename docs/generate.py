@@ -37,7 +37,7 @@ def page(environment: str) -> str:
     rows = [f"| `{name}` | `{getattr(settings, name)!r}` | {told[name]} |" for name in names]
     table = "\n".join(["| keyword | default | what it says |", "|---|---|---|", *rows])
     text = inspect.cleandoc(MaskMIM.__doc__ or "")
-    text = text.replace("The fields of `maskgym.envs.task.Settings`, by keyword.", table)
+    text = text.replace("The fields of the settings, by keyword.", table)
     hidden = int(settings.ratio * patches.count)
     facts = "\n".join(
         [

@@ -1,7 +1,8 @@
-"""The game as a PettingZoo parallel environment: every patch is an agent that says whether it wants to be hidden."""
+"""The game as a PettingZoo parallel environment: every patch is an agent that says whether to hide it."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -16,18 +17,20 @@ except ImportError:  # an extra; `parallel_env` says how to get it
     ParallelEnv = None
 
 _Base: Any = object if ParallelEnv is None else ParallelEnv
-REWARDS = ("own", "team")
+REWARDS = ("team", "own")
 
 
 def parallel_env(
-    env_id: str = "maskgym:MaskMIM-v0", render_mode: str | None = None, rewards: str = "own", **keywords: Any
+    env_id: str = "maskgym:MaskMIM-v0", render_mode: str | None = None, rewards: str = "team", **keywords: Any
 ) -> MaskMIMParallel:
     """Make the game of one registered id with every patch as an agent.
 
     Args:
         env_id: a registered id, as for `gymnasium.make`.
         render_mode: "rgb_array" or none.
-        rewards: "own" pays each patch its own loss, "team" pays all of them the mean.
+        rewards: "team": every patch gets the reward of the image. "own": every patch gets its own patch reward, a
+            hidden one less the price of being hidden, the mean patch reward of the hidden ones: without the price to
+            ask would always be best, everybody would ask, and the mask would be random.
         keywords: those of the environment, except `action_type`.
     """
     if ParallelEnv is None:
@@ -46,14 +49,14 @@ class MaskMIMParallel(_Base):
     """Patches as agents, over one `MaskMIM`, which plays the game.
 
     Agents are `patch_0 ... patch_N-1`, row by row. Each observes the whole image (one array serves all: do not write
-    into it), says 1 to be hidden or 0, and after one step all are done. As in every face of the game exactly K patches
-    are hidden: too many ayes, some are dropped at random; too few, some are added. `infos` tell each patch the
+    into it), says 1 to be hidden or 0, and when the episode ends all are done. As in every face of the game exactly K
+    patches are hidden: too many ask, some are dropped at random; too few, some are added. `infos` tell each patch the
     `index` of the image and, after the step, whether it was `hidden`.
     """
 
     metadata = {"name": "mask_mim_v0", "render_modes": ["rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012
 
-    def __init__(self, env: MaskMIM, rewards: str = "own"):
+    def __init__(self, env: MaskMIM, rewards: str = "team"):
         self.env, self.rewards, self.render_mode = env, rewards, env.render_mode
         self.possible_agents = [f"patch_{number}" for number in range(env.task.patches.count)]
         self.agents: list[str] = []
@@ -81,30 +84,50 @@ class MaskMIMParallel(_Base):
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, np.ndarray], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
-        """Count the ayes, hide, rebuild, pay every patch."""
+        """Count who asks to be hidden, hide, rebuild, reward every patch."""
         if not self.agents:
-            raise gym.error.ResetNeeded("call reset before the first step and after every step: a game is one step")
+            raise gym.error.ResetNeeded("no agent is left: call reset before the next step")
         if actions.keys() != self.action_spaces.keys():
             wrong = sorted(actions.keys() ^ self.action_spaces.keys())
             raise BadInput(f"{len(wrong)} agents such as {wrong[0]!r} are missing or unknown: give each one action")
-        wishes = np.array([actions[agent] for agent in self.possible_agents])
-        self._observation, reward, _, _, info = self.env.step(wishes)
-        paid = info["patch_reward"].ravel().tolist() if self.rewards == "own" else [reward] * len(self.agents)
-        hidden = info["mask"].ravel().astype(bool).tolist()
-        agents, self.agents = self.agents, []
+        asked = np.array([actions[agent] for agent in self.possible_agents])
+        self._observation, reward, over, _, info = self.env.step(asked)
+        mask = info["mask"].ravel().astype(bool)
+        each = [reward] * len(mask)
+        if self.rewards == "own":
+            own = info["patch_reward"].ravel()
+            each = np.where(mask, own - own[mask].mean(), own).tolist()
+        hidden = mask.tolist()
+        agents = self.agents
+        self.agents = [] if over else agents
         return (
             dict.fromkeys(agents, self._observation),
-            dict(zip(agents, paid, strict=True)),
-            dict.fromkeys(agents, True),
+            dict(zip(agents, each, strict=True)),
+            dict.fromkeys(agents, over),
             dict.fromkeys(agents, False),
             {agent: {"index": info["index"], "hidden": was} for agent, was in zip(agents, hidden, strict=True)},
         )
 
-    def state(self) -> np.ndarray:
-        """Give the image as a copy: here the state of the world is what everybody sees."""
+    @property
+    def budget(self) -> int:
+        """K, how many patches are hidden."""
+        return self.env.budget
+
+    @property
+    def ratio(self) -> float:
+        """Share of the patches that is hidden."""
+        return self.env.ratio
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Patches along each axis."""
+        return self.env.grid
+
+    def state(self) -> Any:
+        """Give a copy of the observation: here the state of the world is what everybody sees."""
         if self._observation is None:
             raise gym.error.ResetNeeded("call reset before state")
-        return self._observation.copy()
+        return deepcopy(self._observation)
 
     def render(self) -> np.ndarray | None:
         """Draw the last finished step."""

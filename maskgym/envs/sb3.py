@@ -13,6 +13,7 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 
+from maskgym.envs.episodes import OneShot
 from maskgym.envs.patch_policy import PatchPolicy
 from maskgym.envs.vector import MaskMIMVector
 from maskgym.errors import BadInput
@@ -20,6 +21,7 @@ from maskgym.errors import BadInput
 __all__ = ["PatchPolicy", "PatchVecEnv", "SB3VecEnv", "make_sb3"]
 
 _GREY = 128  # what stands outside an image: its mean
+_OTHERS = ("index", "played", "baseline", "final_obs", "final_info")  # of the next episode, or told otherwise
 
 
 def make_sb3(
@@ -44,6 +46,7 @@ class SB3VecEnv(VecEnv):
         self.env, self.arrays = _native(env), arrays
         self._actions: np.ndarray | None = None
         self._start = time.time()
+        self._returns, self._lengths = np.zeros(self._count), np.zeros(self._count, int)  # of the running episodes
         super().__init__(self._count, self._view, self._choice)
 
     @property
@@ -51,14 +54,14 @@ class SB3VecEnv(VecEnv):
         return self.env.num_envs
 
     @property
-    def _view(self) -> spaces.Box:
-        return self.env.task.observation_space
+    def _view(self) -> spaces.Space[Any]:
+        return self.env.single_observation_space
 
     @property
     def _choice(self) -> spaces.Space[Any]:
         return self.env.task.action_space
 
-    def reset(self) -> np.ndarray:
+    def reset(self) -> Any:
         """Show an image to every sub-environment, with the seeds and options that were set before."""
         share = self.num_envs // self.env.num_envs  # sub-environments that look at one image
         seeds = self._seeds[: self.env.num_envs]
@@ -70,7 +73,9 @@ class SB3VecEnv(VecEnv):
             seed=None if all(seed is None for seed in seeds) else list(seeds),
             options=None if chosen[0] is None else {"index": chosen},
         )
-        self.reset_infos = [{"index": image} for image in infos["index"].repeat(share).tolist()]
+        told = {name: value.repeat(share).tolist() for name, value in infos.items() if not name.startswith("_")}
+        self.reset_infos = [dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True)]
+        self._returns[:], self._lengths[:] = 0, 0
         self._reset_seeds()
         self._reset_options()
         return self._seen(observation)
@@ -79,31 +84,33 @@ class SB3VecEnv(VecEnv):
         """Keep the actions for `step_wait`."""
         self._actions = actions
 
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """Play one game in every sub-environment."""
-        observation, reward, terminated, _, paid = self.env.step(self._actions)
+    def step_wait(self) -> tuple[Any, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """Take a step in every sub-environment."""
+        observation, reward, terminated, _, told = self.env.step(self._actions)
         reward = reward.astype(np.float32)
-        infos = self._episodes(reward, paid["played"])
-        final = paid["final_obs"]
-        covered = paid.get("_lesion_cover", np.zeros(self.num_envs, bool))
+        infos = self._infos(reward, terminated, told["played"])
+        scalars = [name for name in told if f"_{name}" in told and name not in _OTHERS and told[name].ndim == 1]
+        arrays = ("mask", "patch_reward") if self.arrays else ()
         for i, info in enumerate(infos):
-            info["terminal_observation"] = final[i]
-            if covered[i]:
-                info["lesion_cover"] = float(paid["lesion_cover"][i])
-            if self.arrays:
-                info["mask"], info["patch_reward"] = paid["mask"][i].copy(), paid["patch_reward"][i].copy()
+            info |= {name: told[name][i].item() for name in scalars if told[f"_{name}"][i]}
+            info |= {name: told[name][i].copy() for name in arrays}
+            if terminated[i]:
+                info["terminal_observation"] = told["final_obs"][i]
         return self._seen(observation), reward, terminated.copy(), infos
 
-    def _seen(self, observation: np.ndarray) -> np.ndarray:
+    def _seen(self, observation: Any) -> Any:
         return observation
 
-    def _episodes(self, reward: np.ndarray, index: np.ndarray) -> list[dict[str, Any]]:
-        """Say of every sub-environment what SB3 logs: its finished episode of one step."""
+    def _infos(self, reward: np.ndarray, ended: np.ndarray, index: np.ndarray) -> list[dict[str, Any]]:
+        """Say of every sub-environment its image and, where an episode has ended, what SB3 logs of it."""
         seconds = round(time.time() - self._start, 6)
-        return [
-            {"index": image, "episode": {"r": paid, "l": 1, "t": seconds}, "TimeLimit.truncated": False}
-            for image, paid in zip(index.tolist(), reward.tolist(), strict=True)
-        ]
+        self._returns += reward
+        self._lengths += 1
+        infos: list[dict[str, Any]] = [{"index": image, "TimeLimit.truncated": False} for image in index.tolist()]
+        for i in np.flatnonzero(ended):
+            infos[i]["episode"] = {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds}
+        self._returns[ended], self._lengths[ended] = 0, 0
+        return infos
 
     def close(self) -> None:
         """Let go of the vector environment."""
@@ -137,8 +144,8 @@ class PatchVecEnv(SB3VecEnv):
     """Every patch of every image as a sub-environment of its own: a window around it, one bit, its own loss.
 
     Sub-environment i * N + j is patch j of image i. Any SB3 algorithm for Discrete actions and any CnnPolicy learn in
-    it, and every bit is paid for what it did itself. Where hiding pays, every patch learns to ask for it, and asking no
-    longer tells patches apart: read the probability of asking as a score, or set a price.
+    it, and every bit is rewarded for what it did itself. Where hiding is rewarded every patch learns to ask for it, and
+    asking no longer tells patches apart: read the probability of asking as a score, or set a price.
 
     Args:
         env: a vector environment of 2D images, as for `SB3VecEnv`, with action_type "mask".
@@ -148,6 +155,8 @@ class PatchVecEnv(SB3VecEnv):
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], window: int = 5, price: float = 0.0):
         task = _native(env).task
+        if type(env.episodes) is not OneShot:
+            raise BadInput("PatchVecEnv plays games of one step: use SB3VecEnv with PatchPolicy")
         self.patches, self.window, self.price = task.patches, window, price
         if self.patches.dims != 2:
             raise BadInput("PatchVecEnv shows windows of 2D images, this environment has volumes: use SB3VecEnv")
@@ -163,7 +172,7 @@ class PatchVecEnv(SB3VecEnv):
         return self.env.num_envs * self.patches.count
 
     @property
-    def _view(self) -> spaces.Box:
+    def _view(self) -> spaces.Space[Any]:
         size = [self.window * side for side in self.patches.patch]
         return spaces.Box(0, 255, (*size, self.env.task.channels), np.uint8)
 
@@ -174,10 +183,15 @@ class PatchVecEnv(SB3VecEnv):
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """Play one game with all patches of an image."""
         assert self._actions is not None
-        observation, _, terminated, _, paid = self.env.step(self._actions.reshape(self.env.num_envs, -1))
-        reward = (paid["patch_reward"] - self.price * paid["mask"]).astype(np.float32).ravel()
-        infos = self._episodes(reward, paid["played"].repeat(self.patches.count))
-        return self._seen(observation), reward, terminated.repeat(self.patches.count), infos
+        observation, _, terminated, _, told = self.env.step(self._actions.reshape(self.env.num_envs, -1))
+        reward = (told["patch_reward"] - self.price * told["mask"]).astype(np.float32).ravel()
+        ended = terminated.repeat(self.patches.count)
+        return (
+            self._seen(observation),
+            reward,
+            ended,
+            self._infos(reward, ended, told["played"].repeat(self.patches.count)),
+        )
 
     def _seen(self, observation: np.ndarray) -> np.ndarray:
         """Cut (n, H, W, C) images into (n * N, window * h, window * w, C)."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maskgym.data.cache import remember
 from maskgym.data.source import SPLITS, load
+from maskgym.envs.actions import ACTION_TYPES, action_space, read_actions
 from maskgym.envs.kept import Kept
 from maskgym.errors import BadInput
 from maskgym.game import Game, Outcome
@@ -27,7 +28,6 @@ from maskgym.networks import store
 from maskgym.networks.frozen import best_piece, freeze
 from maskgym.rewards import Reward, make_reward
 
-ACTION_TYPES = ("mask", "score")
 _CALIBRATION = 64  # images by which the loss under random masks is measured
 
 if hasattr(os, "register_at_fork"):  # AsyncVectorEnv forks; a child would wait for ever for its parent's threads
@@ -148,9 +148,7 @@ class Task:
     @property
     def action_space(self) -> spaces.Space[Any]:
         """One bit, or one score, for each patch, row by row."""
-        if self.settings.action_type == "score":
-            return spaces.Box(0.0, 1.0, (self.patches.count,), np.float32)
-        return spaces.MultiBinary(self.patches.count)
+        return action_space(self.settings.action_type, self.patches.count)
 
     def fetch(self, index: np.ndarray) -> Tensor:
         """Get images (B, C, *size) by their (B,) index."""
@@ -169,29 +167,15 @@ class Task:
         """Give the view of images that agents get."""
         return to_observation(images)
 
-    def scores(self, actions: Any, batch: int) -> Tensor:
-        """Check actions of any accepted form and bring them to (B, N) on the device: bool wishes, or float scores."""
-        try:
-            wanted = actions if isinstance(actions, Tensor) else torch.from_numpy(np.array(actions))
-        except (TypeError, ValueError) as error:
-            raise BadInput(f"the action is no array of numbers ({error})") from None
-        grid, count = self.patches.grid, self.patches.count
-        if tuple(wanted.shape) not in ((batch, count), (batch, *grid)):
-            shown = tuple(wanted.shape[1:]) if batch == 1 and wanted.shape[:1] == (1,) else tuple(wanted.shape)
-            many = "" if batch == 1 else f"{batch} times "
-            raise BadInput(f"the action has shape {shown}: it must be {many}({count},) or {grid}")
-        wanted = wanted.to(self.device).reshape(batch, count)
-        if self.settings.action_type == "mask":
-            return wanted if wanted.dtype == torch.bool else wanted > 0.5
-        if self.device.type == "cpu" and bool(wanted.isnan().any()):
-            raise BadInput("the action holds NaN: scores must be numbers")
-        return wanted.float()
+    def read(self, actions: Any, batch: int) -> Tensor:
+        """Bring actions of any accepted form to (B, N) on the device: a bool mask, or float scores."""
+        return read_actions(actions, batch, self.patches, self.settings.action_type).to(self.device)
 
-    def play(self, images: Tensor, actions: Any, draws: np.ndarray) -> Outcome:
-        """Play one round with the chance that grows from the (B,) int64 draws."""
+    def play(self, images: Tensor, actions: Tensor, draws: np.ndarray) -> Outcome:
+        """Play one round with read actions (B, N); what is random in it grows from the (B,) int64 draws."""
         keys = rng.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
-        with torch.no_grad():  # not inference mode: learners keep what was paid for their backward pass
-            return self.game.play(images, self.scores(actions, len(images)), keys)
+        with torch.no_grad():  # not inference mode: learners keep the rewards for their backward pass
+            return self.game.play(images, actions, keys)
 
     def lesion_cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         """Share of the lesion patches of each image that a (B, *grid) mask hides; NaN where an image has none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
+from maskgym.envs.actions import requested
+from maskgym.envs.episodes import OneShot
 from maskgym.envs.mask_mim import MaskMIM, pick
-from maskgym.envs.rendering import panel
 from maskgym.envs.streams import Streams
-from maskgym.envs.task import Settings, Task
+from maskgym.envs.task import Task
 from maskgym.errors import BadInput
 from maskgym.game import Outcome
 
@@ -24,21 +25,25 @@ OUTPUTS = ("numpy", "torch")
 class MaskMIMVector(VectorEnv[Any, Any, Any]):
     """`MaskMIM` many times over, one forward of the network a step.
 
-    Sub-environment i is seeded with `seed + i` and then meets the same images and the same chance as a lone
+    Sub-environment i is seeded with `seed + i` and then meets the same images and the same random numbers as a lone
     environment.
 
     Args:
         num_envs: how many games are played at once.
         autoreset_mode: when a finished game is followed by the next. SAME_STEP (default) wastes nothing: the step
-            returns the next image, what was paid is in `infos["final_info"]`. NEXT_STEP and DISABLED are Gymnasium's.
+            returns the next image, the finished game is in `infos["final_info"]`. NEXT_STEP and DISABLED are
+            Gymnasium's.
         output: "numpy", or "torch" to keep observations, rewards and infos as tensors on the device.
-        repeat: show each image to so many neighbouring sub-environments, so that masks of one image can be compared.
+        repeat: show each image to so many neighbouring sub-environments, so that masks of one image can be compared. A
+            part of such a group that is reset alone is shown the group's image again.
         render_mode: "rgb_array" or none.
         keywords: those of `MaskMIM`.
 
-    Whatever the mode, `patch_reward`, `mask` and `played` (the index of the image paid for) of the games that were just
-    finished stand at the top level of infos.
+    Whatever the mode, what the step came to (`patch_reward`, `mask`, `requested`, `queries`) and `played`, the index of
+    the image it was played on, stand at the top level of infos.
     """
+
+    episodes_type: ClassVar[type[OneShot]] = OneShot
 
     def __init__(
         self,
@@ -61,10 +66,11 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             raise BadInput(f"unknown autoreset_mode {autoreset_mode!r}: choose one of {modes}") from None
         if render_mode not in (None, *MaskMIM.metadata["render_modes"]):
             raise BadInput(f"unknown render_mode {render_mode!r}: choose rgb_array or none")
-        self.task = Task(Settings.of(keywords))
+        self.task = Task(self.episodes_type.settings_type.of(keywords))
+        self.episodes = self.episodes_type(self.task, num_envs)
         self.num_envs, self.output, self.repeat, self.render_mode = num_envs, output, repeat, render_mode
         self.metadata = {**MaskMIM.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = self.task.observation_space
+        self.single_observation_space = self.episodes.observation_space
         self.single_action_space = self.task.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -74,7 +80,23 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._index = np.zeros(num_envs, np.int64)
         self._draws = np.zeros(num_envs, np.int64)
         self._images: Tensor | None = None  # (n, C, *size) float32 on the device: what is shown now
-        self._shown: tuple[Tensor, Outcome] | None = None  # the last finished step, for render
+        self._shown: tuple[Tensor, Outcome] | None = None  # the last step, for render
+        self._fresh = np.ones(num_envs, bool)  # reset since the last step: rendered as the image alone
+
+    @property
+    def budget(self) -> int:
+        """K, how many patches are hidden."""
+        return self.task.game.budget
+
+    @property
+    def ratio(self) -> float:
+        """Share of the patches that is hidden."""
+        return self.task.game.ratio
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Patches along each axis."""
+        return self.task.patches.grid
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -97,82 +119,95 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             if len(seed) != self.num_envs:
                 raise BadInput(f"{len(seed)} seeds for {self.num_envs} sub-environments: give one each, or one number")
             self.streams.seed([None if one is None else int(one) for one in seed], which)
-        self._next(which, options)
-        return self._observe(), self._infos({"index": self._index.copy()}, which)
+        told = self._next(which, options)
+        self._fresh = self._fresh | which
+        self.task.meter.per_image(self.num_envs)  # what was asked before does not count
+        return self._observe(), self._infos({"index": self._index.copy(), **told}, which)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Play one game in every sub-environment (in NEXT_STEP mode: reset those that finished in the step before)."""
+        """Take a step in every sub-environment (in NEXT_STEP mode: reset those that finished in the step before)."""
         if self._images is None:
             raise ResetNeeded("call reset before the first step")
         stale = self._done.copy()
         if stale.any() and self.autoreset_mode is AutoresetMode.DISABLED:
             raise ResetNeeded("autoreset is disabled: reset finished sub-environments before the next step")
         if stale.all():  # NEXT_STEP: every game is over, this step only shows the next images
-            self._done[:] = False
-            self._next(self._everyone)
-            zeros = np.zeros(self.num_envs)
-            over = np.zeros(self.num_envs, bool)
-            infos = self._infos({"index": self._index.copy()}, self._everyone)
+            told = self._next(stale)
+            self._fresh = stale
+            zeros, over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+            infos = self._infos({"index": self._index.copy(), **told}, stale)
             return self._observe(), self._out(zeros), self._out(over), self._out(over.copy()), infos
-        played = ~stale
-        outcome = self.task.play(self._images, actions, self._draws)
-        self._shown = (self._images, outcome)
-        index = self._index.copy()
-        final_observation = self._observe() if self.autoreset_mode is AutoresetMode.SAME_STEP else None
+        live = ~stale
+        read = self.task.read(actions, self.num_envs)
+        outcome = self.task.play(self._images, read, self.episodes.draws(self._draws))
+        reward, ended, more = self.episodes.take(outcome, live, self.task.meter.per_image(int(live.sum())))
+        self._shown, self._fresh = (self._images, outcome), stale
+        told = self._told(outcome, read) | more
+        index = {"index": self._index.copy()}
+        infos = self._infos(told | {"played": index["index"]}, live)
+        following, news = stale, {}  # whose next image this step shows, and what their infos are told
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and ended.any():
+            infos |= self._final(self._observe(), self._infos(index | told, ended), ended)
+            following = ended
+        else:
+            self._done = ended.copy()
+        if following.any():
+            news = self._next(following)
+        infos |= self._infos({"index": self._index.copy()}, self._everyone) | self._infos(news, following)
+        rewards: Any = reward if self.output == "torch" else reward.cpu().numpy().astype(np.float64)
         if stale.any():
-            self._next(stale)
-        self._done = played.copy()
-        paid = self._paid(index, outcome)
-        infos = self._infos({name: value for name, value in paid.items() if name != "index"}, played)
-        infos.update(self._infos({"played": index}, played))
-        if final_observation is not None:
-            self._next(self._everyone)
-            self._done[:] = False
-            infos.update(self._final(final_observation, self._infos(paid, played)))
-        infos.update(self._infos({"index": self._index.copy()}, self._everyone))
-        reward = outcome.reward if self.output == "torch" else outcome.reward.cpu().numpy().astype(np.float64)
-        if stale.any():
-            reward = reward * self._out(played)
-        return self._observe(), reward, self._out(played), self._out(np.zeros(self.num_envs, bool)), infos
+            rewards = rewards * self._out(live)
+        return self._observe(), rewards, self._out(ended.copy()), self._out(np.zeros(self.num_envs, bool)), infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Draw the last finished step of every sub-environment."""
+        """Draw the last step of every sub-environment; of those reset by hand since then, the new image."""
         if self.render_mode is None or self._images is None:
             return None
-        images, outcome = self._shown if self._shown is not None else (self._images, None)
-        ones = [slice(i, i + 1) for i in range(self.num_envs)]
-        return tuple(
-            panel(self.task, images[one], outcome and Outcome(*(part[one] for part in outcome))) for one in ones
-        )
+        pictures = []
+        for i in range(self.num_envs):
+            images, outcome = (self._images, None) if self._shown is None or self._fresh[i] else self._shown
+            one = None if outcome is None else Outcome(*(part[i : i + 1] for part in outcome))
+            pictures.append(self.episodes.draw(i, images[i : i + 1], one))
+        return tuple(pictures)
 
-    def _next(self, which: np.ndarray, options: dict[str, Any] | None = None) -> None:
-        """Show the next image to the sub-environments `which`."""
+    def _next(self, which: np.ndarray, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Show the next image to the sub-environments `which`; gives what their infos are told."""
         draws = self.streams.draw(which)
         index = np.where(which, pick(draws, len(self.task.images), options), self._index)
         if options is None or "index" not in options:
-            index = index[np.arange(self.num_envs) // self.repeat * self.repeat]  # of each group, its first member's
+            index = index[self._leaders(which)]
         self._draws = np.where(which, draws, self._draws)
         self._index = np.where(which, index, self._index)
         self._done = self._done & ~which
         self._images = self.task.fetch(self._index)
+        return self.episodes.begin(which, self._index)
+
+    def _leaders(self, which: np.ndarray) -> np.ndarray:
+        """Say whose image each sub-environment shows: of its group, the first that is not reset, else the first."""
+        groups = which.reshape(-1, self.repeat)
+        first = groups.argmin(1)  # 0 where all are reset
+        return (np.arange(len(groups)) * self.repeat + first).repeat(self.repeat)
 
     def _observe(self) -> Any:
-        views = self.task.view(self._index)
-        return views if self.output == "torch" else views.numpy(force=True)
-
-    def _paid(self, index: np.ndarray, outcome: Outcome) -> dict[str, Any]:
-        """What one step tells of the finished games, batched."""
+        views = self.episodes.observe(self._index)
         if self.output == "torch":
-            paid = {"index": index, "mask": outcome.mask.to(torch.int8), "patch_reward": outcome.patch_reward}
-            if self.task.device.type != "cpu":  # lesion cover would wait for the device: tell it on CPUs only
-                return paid
-        mask = outcome.mask.cpu().numpy()
+            return views
+        if isinstance(views, dict):
+            return {name: view.numpy(force=True) for name, view in views.items()}
+        return views.numpy(force=True)
+
+    def _told(self, outcome: Outcome, read: Tensor) -> dict[str, Any]:
+        """What one step tells of the games played, batched."""
+        told: dict[str, Any] = {"mask": outcome.mask.to(torch.int8), "patch_reward": outcome.patch_reward}
+        told["requested"] = requested(read, self.budget)
         if self.output == "numpy":
-            paid = {"index": index, "mask": mask.astype(np.int8), "patch_reward": outcome.patch_reward.cpu().numpy()}
-        cover = self.task.lesion_cover(index, mask)
+            told = {name: value.cpu().numpy() for name, value in told.items()}
+        elif self.task.device.type != "cpu":  # lesion cover would wait for the device: tell it on CPUs only
+            return told
+        cover = self.task.lesion_cover(self._index, outcome.mask.cpu().numpy())
         if cover is not None:
-            paid["lesion_cover"] = cover
-        return paid
+            told["lesion_cover"] = cover
+        return told
 
     def _infos(self, values: dict[str, Any], which: np.ndarray) -> dict[str, Any]:
         """Pair every entry with the array that says which sub-environments have it, as Gymnasium does."""
@@ -185,23 +220,26 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             infos[name], infos[f"_{name}"] = self._out(value), self._out(has)
         return infos
 
-    def _final(self, observation: Any, info: dict[str, Any]) -> dict[str, Any]:
+    def _final(self, observation: Any, info: dict[str, Any], ended: np.ndarray) -> dict[str, Any]:
         if self.output == "numpy":
             final = np.empty(self.num_envs, object)
-            final[:] = list(observation)
+            for i in np.flatnonzero(ended):
+                final[i] = (
+                    {k: v[i] for k, v in observation.items()} if isinstance(observation, dict) else observation[i]
+                )
             observation = final
         return {
             "final_obs": observation,
-            "_final_obs": self._out(self._everyone.copy()),
+            "_final_obs": self._out(ended.copy()),
             "final_info": info,
-            "_final_info": self._out(self._everyone.copy()),
+            "_final_info": self._out(ended.copy()),
         }
 
     def _out(self, value: Any) -> Any:
         """Give an array out in the form the user asked for."""
-        if self.output == "torch" and isinstance(value, np.ndarray):
-            return torch.from_numpy(value).to(self.task.device)
-        return value
+        if isinstance(value, Tensor):
+            return value if self.output == "torch" else value.cpu().numpy()
+        return torch.from_numpy(value).to(self.task.device) if self.output == "torch" else value
 
     def _reset_mask(self, mask: Any) -> np.ndarray:
         if mask is None:

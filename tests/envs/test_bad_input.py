@@ -143,6 +143,10 @@ def test_an_index_that_is_no_image_is_refused(index):
         (["a"] * 64, "the action is no array of numbers"),
         ([[1], [1, 2]], "the action is no array of numbers"),
         (None, "the action is no array of numbers"),
+        (np.full(64, np.nan), "the action holds nan: a mask holds 0 and 1 only; for scores make it with action_type"),
+        (np.arange(64) * 7, "the action holds 7: a mask holds 0 and 1 only"),
+        (np.full((8, 8), -3), "the action holds -3: a mask holds 0 and 1 only"),
+        (torch.full((64,), 0.5), "the action holds 0.5: a mask holds 0 and 1 only"),
     ],
 )
 def test_a_wrong_action_is_refused(action, said):

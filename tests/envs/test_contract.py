@@ -64,7 +64,7 @@ def test_spaces_are_those_of_the_image_and_its_grid(env_id):
     patches = env.unwrapped.task.patches
     assert env.observation_space == gym.spaces.Box(0, 255, (*patches.size, 1), np.uint8)
     assert env.action_space == gym.spaces.MultiBinary(patches.count)
-    assert make(env_id, action_type="score").action_space == gym.spaces.Box(0, 1, (patches.count,), np.float32)
+    assert make(env_id, action_type="score").action_space == gym.spaces.Box(-1, 1, (patches.count,), np.float32)
 
 
 @ids
@@ -84,7 +84,11 @@ def test_a_game_is_one_step_and_tells_what_happened(env_id):
     assert (told["patch_reward"].shape, told["patch_reward"].dtype) == (grid, np.float32)
     assert reward == pytest.approx(told["patch_reward"].mean(), rel=1e-5)
     assert 0 <= told["lesion_cover"] <= 1
-    assert set(told) == {"index", "mask", "patch_reward", "lesion_cover"}
+    assert set(told) == {"index", "mask", "patch_reward", "requested", "queries", "lesion_cover"}
+    assert (type(told["requested"]), told["queries"]) == (int, 0)
+    with pytest.raises(gym.error.ResetNeeded, match="the episode is over: call reset"):
+        env.unwrapped.step(env.action_space.sample())
+    assert (env.unwrapped.budget, env.unwrapped.ratio, env.unwrapped.grid) == (told["mask"].sum(), 0.75, grid)
 
 
 @ids
@@ -167,6 +171,32 @@ def test_an_action_may_be_flat_or_a_grid_of_any_type(env_id):
         assert np.array_equal(env.unwrapped.step(form)[4]["mask"], grid)
 
 
+def test_infos_say_how_many_patches_were_requested():
+    env = make("MaskMIMSmall-v0")
+    for number in (0, 5, 48, 64):
+        env.reset(seed=0)
+        told = env.step(np.arange(64) < number)[4]
+        assert (told["requested"], told["mask"].sum()) == (number, 48)
+    scored = make("MaskMIMSmall-v0", action_type="score")
+    scored.reset(seed=0)
+    assert scored.step(scored.action_space.sample())[4]["requested"] == 48
+
+
+def test_what_an_agent_asks_between_reset_and_step_is_told_as_queries():
+    env = make("MaskMIMSmall-v0")
+    lent = env.unwrapped.task.lent
+    images = env.unwrapped.task.fetch(np.array([0]))
+    mask = torch.zeros(1, 5, 64, dtype=torch.bool)
+    with torch.no_grad():
+        lent.evaluate(images, mask)
+        env.reset(seed=0)
+        lent.evaluate(images, mask)
+        lent.evaluate(images, mask[:, :2])
+    assert env.step(env.action_space.sample())[4]["queries"] == 7
+    env.reset()
+    assert env.step(env.action_space.sample())[4]["queries"] == 0
+
+
 @ids
 def test_scores_hide_the_highest(env_id):
     env = make(env_id, action_type="score")
@@ -195,13 +225,14 @@ def test_nothing_handed_out_shares_memory_with_anything_else(env_id):
     env = make(env_id).unwrapped
     first, _ = env.reset(seed=0)
     after, _, _, _, told = env.step(np.ones(env.action_space.n))
+    env.reset(seed=0)
     again, _, _, _, told_again = env.step(np.ones(env.action_space.n))
     arrays = [first, after, again, *(told[key] for key in ("mask", "patch_reward"))]
     arrays += [told_again[key] for key in ("mask", "patch_reward")]
     for i, one in enumerate(arrays):
         assert not any(np.shares_memory(one, other) for other in arrays[i + 1 :])
         one[...] = 0  # and may be written into
-    assert np.array_equal(env.step(np.ones(env.action_space.n))[0], make(env_id).reset(seed=0)[0])
+    assert np.array_equal(env.reset(seed=0)[0], make(env_id).reset(seed=0)[0])
 
 
 @ids
@@ -218,7 +249,7 @@ def test_a_deep_copy_plays_on_as_the_original_does(env_id):
 
 
 @ids
-def test_pictures_show_four_panels_and_the_last_finished_step(env_id):
+def test_pictures_show_four_panels_and_after_a_reset_the_new_image(env_id):
     env = make(env_id, render_mode="rgb_array")
     env.reset(seed=0)
     before = env.render()
@@ -228,8 +259,10 @@ def test_pictures_show_four_panels_and_the_last_finished_step(env_id):
     assert before.shape == after.shape == (256, 4 * 256 + 3 * 4, 3)
     assert np.array_equal(before[:, :256], after[:, :256])
     assert before[:, 260:516].max() == 0 < after[:, 260:516].max()
-    env.reset()
-    assert np.array_equal(env.render(), after)
+    env.reset(options={"index": 3})
+    following = env.render()
+    assert following[:, 260:516].max() == 0
+    assert not np.array_equal(following[:, :256], after[:, :256])
     assert make(env_id).unwrapped.render() is None
 
 

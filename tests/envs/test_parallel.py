@@ -38,21 +38,43 @@ def test_every_patch_is_an_agent_and_sees_the_whole_image():
 @pytest.mark.parametrize("rewards", ["own", "team"])
 def test_it_plays_the_game_of_the_single_environment(rewards):
     env, single = make(rewards=rewards), gym.make("maskgym:MaskMIMSmall-v0", split="val")
-    wishes = np.random.default_rng(0).integers(0, 2, 64)
+    asked = np.random.default_rng(0).integers(0, 2, 64)
     for seed in (3, None):
         observations, infos = env.reset(seed=seed)
         seen, info = single.reset(seed=seed)
         assert np.array_equal(observations["patch_0"], seen)
         assert infos["patch_0"] == info
-        _, paid, terminated, truncated, told = env.step({f"patch_{i}": wish for i, wish in enumerate(wishes)})
-        _, reward, _, _, info = single.step(wishes)
-        expected = info["patch_reward"].ravel() if rewards == "own" else np.full(64, reward)
-        assert np.array_equal(list(paid.values()), expected)
-        assert all(type(one) is float for one in paid.values())
+        _, each, terminated, truncated, told = env.step({f"patch_{i}": one for i, one in enumerate(asked)})
+        _, reward, _, _, info = single.step(asked)
+        expected, mask = np.full(64, reward), info["mask"].ravel() == 1
+        if rewards == "own":
+            expected = info["patch_reward"].ravel()
+            expected = np.where(mask, expected - expected[mask].mean(), expected)
+        assert np.array_equal(list(each.values()), expected)
+        assert all(type(one) is float for one in each.values())
         assert all(terminated.values())
         assert not any(truncated.values())
-        assert [told[agent]["hidden"] for agent in paid] == info["mask"].ravel().astype(bool).tolist()
+        assert [told[agent]["hidden"] for agent in each] == info["mask"].ravel().astype(bool).tolist()
         assert env.agents == []
+
+
+def test_the_team_is_rewarded_together_unless_told_otherwise():
+    env = make()
+    env.reset(seed=0)
+    assert len(set(env.step(dict.fromkeys(env.agents, 1))[1].values())) == 1
+    assert (env.budget, env.ratio, env.grid) == (48, 0.75, (8, 8))
+
+
+def test_under_own_rewards_asking_to_be_hidden_is_not_worth_it_by_itself():
+    env = make(rewards="own")
+    asked = np.random.default_rng(0).integers(0, 2, (40, 64))
+    worth = {True: [], False: []}
+    for row in asked:
+        env.reset()
+        _, each, _, _, told = env.step({f"patch_{i}": one for i, one in enumerate(row)})
+        for agent, reward in each.items():
+            worth[told[agent]["hidden"]].append(reward)
+    assert abs(np.mean(worth[True])) < 1e-6 < np.mean(worth[False])
 
 
 def test_options_and_pictures_are_those_of_the_single_environment():
@@ -75,7 +97,7 @@ def test_misuse_is_refused_in_one_line():
         with pytest.raises(BadInput, match=said):
             env.step(actions)
     for keywords, said in (
-        ({"rewards": "mine"}, "unknown rewards 'mine': choose one of own, team"),
+        ({"rewards": "mine"}, "unknown rewards 'mine': choose one of team, own"),
         ({"action_type": "score"}, "action_type 'score': patch agents say 0 or 1"),
         ({"env_id": "CartPole-v1"}, "'CartPole-v1' is no masking game"),
         ({"rato": 0.5}, "did you mean 'ratio'"),

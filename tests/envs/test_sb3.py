@@ -156,7 +156,7 @@ def test_a_patch_environment_shows_the_surroundings_of_its_patch():
             assert np.array_equal(windows[image * 64 + number], expected)
 
 
-def test_a_patch_environment_pays_every_patch_its_own_loss():
+def test_a_patch_environment_rewards_every_patch_by_its_own_loss():
     env, vector = PatchVecEnv(native(num_envs=2), price=0.25), native(num_envs=2)
     env.seed(4)
     env.reset()

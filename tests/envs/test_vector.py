@@ -190,7 +190,7 @@ def test_scores_and_grids_are_actions_too():
         assert scores[i][mask[i]].min() > scores[i][~mask[i]].max()
 
 
-def test_it_draws_the_last_finished_step():
+def test_it_draws_the_last_step_and_after_a_reset_the_new_image():
     envs = make_vec(num_envs=2, render_mode="rgb_array")
     single = gym.make("maskgym:MaskMIMSmall-v0", split="val", render_mode="rgb_array")
     envs.reset(seed=6)
@@ -198,9 +198,23 @@ def test_it_draws_the_last_finished_step():
     action = envs.action_space.sample()
     envs.step(action)
     single.step(action[1])
+    first, second = envs.render()
+    assert np.abs(second.astype(int) - single.render().astype(int)).max() <= 2
+    envs.reset(options={"reset_mask": np.array([False, True]), "index": 3})
+    single.reset(options={"index": 3})
     pictures = envs.render()
-    assert len(pictures) == 2
-    assert np.abs(pictures[1].astype(int) - single.render().astype(int)).max() <= 2
+    assert np.array_equal(pictures[0], first)
+    assert np.array_equal(pictures[1], single.render())
+
+
+@modes
+def test_a_part_of_a_group_that_is_reset_alone_is_shown_the_groups_image_again(mode):
+    envs = make_vec(num_envs=6, repeat=3, autoreset_mode=mode)
+    index = envs.reset(seed=0)[1]["index"]
+    told = envs.reset(options={"reset_mask": np.array([True, False, False, True, True, True])})[1]
+    assert told["index"][:3].tolist() == index[:3].tolist()
+    assert len(set(told["index"][3:])) == 1
+    assert told["index"][3] != index[3]
 
 
 def test_what_is_handed_out_stays_as_it_was():
