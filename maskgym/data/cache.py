@@ -1,4 +1,4 @@
-"""The cache of prepared images: memory-mapped arrays in a folder, made once, safe to share between processes.
+"""The cache: memory-mapped arrays in a folder, made once, safe to share between processes.
 
 An entry is a folder named after a hash of everything it was made from. It is written under a temporary name, under a
 lock, and renamed when whole, so that whoever sees an entry sees all of it.
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from maskgym import files
 from maskgym.errors import BadInput
 
 FORMAT = 1  # raise when the files of an entry change their meaning
@@ -86,7 +87,7 @@ def fetch(name: str, key: dict[str, Any], make: Callable[[Writer], None], chosen
     entry = where / f"{name}-{digest}"
     if (found := _open(entry)) is not None:
         return found
-    with _explained(where), _lock(entry):
+    with explained(where), lock(entry):
         if (found := _open(entry)) is not None:  # another process was faster
             return found
         _write(entry, make)
@@ -106,28 +107,36 @@ def remember(name: str, make: Callable[[], dict[str, Any]], chosen: Path | None 
     fresh = make()
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(fresh))
+        files.write_text(file, json.dumps(fresh))
     return fresh
 
 
 def clear(chosen: Path | None = None) -> tuple[int, int]:
-    """Remove every entry that no process is writing at the moment; returns how many and how many bytes."""
+    """Remove every entry and case that no process is writing at the moment; returns how many and how many bytes."""
     from filelock import Timeout
 
     where = folder(chosen)
     entries, freed = 0, 0
-    with _explained(where):
+    with explained(where):
         for entry in sorted(where.glob("*-*/" + ABOUT)):
             try:
-                with _lock(entry.parent, timeout=0):
+                with lock(entry.parent, timeout=0):
                     freed += _size(entry.parent)
                     _remove(entry.parent)
                     entries += 1
             except Timeout:
                 continue
+        for about in sorted(where.glob("cases/*/store.json")):
+            try:
+                with lock(about.parent, timeout=0):
+                    entries += len(list(about.parent.glob("*.json"))) - 1
+                    freed += _size(about.parent)
+                    shutil.rmtree(about.parent)
+            except Timeout:
+                continue
         for rest in where.glob(".*-*.part-*"):  # left by a process that was killed
             try:
-                with _lock(rest.with_name(rest.name[1:].split(".part-")[0]), timeout=0):
+                with lock(rest.with_name(rest.name[1:].split(".part-")[0]), timeout=0):
                     freed += _size(rest)
                     shutil.rmtree(rest, ignore_errors=True)
             except Timeout:
@@ -137,15 +146,8 @@ def clear(chosen: Path | None = None) -> tuple[int, int]:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write a file under a temporary name beside it, then rename."""
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, file)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
+    """Write a file whole or not at all."""
+    files.write_text(file, text)
 
 
 def _open(entry: Path) -> Entry | None:
@@ -185,7 +187,8 @@ def _size(entry: Path) -> int:
 
 
 @contextmanager
-def _lock(entry: Path, timeout: float = -1) -> Iterator[None]:
+def lock(entry: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold an entry against other processes."""
     from filelock import FileLock
 
     locks = entry.parent / "locks"
@@ -195,7 +198,8 @@ def _lock(entry: Path, timeout: float = -1) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(where: Path) -> Iterator[None]:
+def explained(where: Path) -> Iterator[None]:
+    """Say in one line that a folder of the cache cannot be written."""
     try:
         yield
     except TimeoutError:

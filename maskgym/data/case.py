@@ -1,191 +1,155 @@
-"""One case opened: its files read, compared and turned upright; everything wrong with them becomes a `Problem`."""
+"""One case as the rest of the house holds it: who it is of, where it lies, and its arrays, opened only when asked."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from maskgym.data.find import Case, Found, Problem
-from maskgym.data.read import Picture, read
-from maskgym.errors import BadInput
-
-SAME_PLACE = 0.01  # mm; affines closer than this in every entry are one
-GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+from maskgym.data import measure
+from maskgym.data.measure import Tone
+from maskgym.data.store import Page, Store
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A case as arrays. A volume is (D, H, W) = foot to head, front to back, right to left, as it is looked at."""
+@dataclass(frozen=True, eq=False)
+class Case(ABC):
+    """A volume (D, H, W) = foot to head, front to back, right to left, or a picture (H, W)."""
 
-    pixels: np.ndarray  # (C, H, W) or (C, D, H, W) float32, in the units of the file
-    labels: np.ndarray | None  # (H, W) or (D, H, W) uint8, 0 = background
-    spacing: tuple[float, ...] | None  # mm along D, H, W; None for pictures
-    eight_bit: bool  # stored as 0 to 255
+    id: str
+    """One printable name, unique in its set."""
+    patient: str
+    """Whom it is of."""
+    grade: int
+    """Class of the whole image; -1 = none."""
+    is_slice: bool
+    """A picture that its publisher cut from a volume."""
 
+    @property
+    @abstractmethod
+    def image(self) -> np.ndarray:
+        """(C, *shape), memory-mapped, in the units and the number type of the file."""
 
-def examine(case: Case, found: Found) -> tuple[Sample | None, list[Problem]]:
-    """Open a case and collect everything wrong with it; there is a sample where nothing is fatal."""
-    problems: list[Problem] = []
-    pictures: list[tuple[Path, Picture]] = []
-    for path in (found.spec.folder / image for image in case.images):
-        if (picture := _read(path, problems)) is not None:
-            _check_values(path, picture, found, problems)
-            pictures.append((path, picture))
-    if not pictures:
-        return None, problems
-    first_path, first = pictures[0]
-    if found.layout.one_grid:
-        for path, picture in pictures[1:]:
-            _check_grid(path, picture, first_path, first, problems)
-    labels = _labels(case, found, first_path, first, problems)
-    if any(problem.fatal for problem in problems):
-        return None, problems
-    layers = [_on_grid(picture, first, nearest=False).astype(np.float32) for _, picture in pictures]
-    if not found.layout.file_each:
-        layers = [_keep_channels(layers[0], found)]
-    pixels, eight_bit = np.concatenate(layers, axis=-1), first.pixels.dtype == np.uint8
-    if first.affine is None:
-        return Sample(np.moveaxis(pixels, -1, 0), labels, None, eight_bit), problems
-    upright, spacing = _upright(pixels, first.affine)
-    if labels is not None:
-        labels = np.ascontiguousarray(_upright(labels[..., None], first.affine)[0][0])
-    return Sample(upright, labels, spacing, eight_bit), problems
+    @property
+    @abstractmethod
+    def label(self) -> np.ndarray | None:
+        """(*shape) uint8, memory-mapped, 0 = background; None where the set has no labels."""
 
+    @property
+    @abstractmethod
+    def places(self) -> np.ndarray:
+        """Some labelled voxels of every class: rows (class, *index) int32."""
 
-def _read(path: Path, problems: list[Problem]) -> Picture | None:
-    try:
-        return read(path)
-    except BadInput as error:
-        problems.append(Problem(path, str(error).removeprefix(f"{path}: ")))
+    @property
+    @abstractmethod
+    def marked(self) -> list[list[int]]:
+        """Of each axis, the slices that hold a label."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Native voxels along D, H, W or H, W."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """A name that changes when the case does."""
+
+    @property
+    def affine(self) -> np.ndarray | None:
+        """(4, 4), of the file, whose axes are X, Y, Z; None for pictures."""
         return None
 
-
-def _check_values(path: Path, picture: Picture, found: Found, problems: list[Problem]) -> None:
-    pixels, layout = picture.pixels, found.layout
-    expected = 1 if layout.file_each else len(layout.channels)
-    mixed = layout.gray or found.channels == ("gray",)  # one channel whatever the file holds
-    if pixels.shape[-1] != expected and not (mixed and pixels.shape[-1] in (1, 3)):
-        fix = "save all alike, or add modality=gray" if not picture.is_volume else "save all alike"
-        problems.append(Problem(path, f"has {pixels.shape[-1]} channels where the set has {expected}: {fix}"))
-    if pixels.dtype.kind == "f" and (bad := int(pixels.size - np.isfinite(pixels).sum())):
-        problems.append(
-            Problem(path, f"holds {bad} voxels that are NaN or Inf: repair it, or leave it out with bad=skip")
-        )
-    elif not layout.slices and pixels.min() == pixels.max():
-        problems.append(Problem(path, f"is constant ({pixels.flat[0]}) and is left out: look at it", fatal=False))
-
-
-def _check_grid(path: Path, picture: Picture, first_path: Path, first: Picture, problems: list[Problem]) -> None:
-    shape, expected = picture.pixels.shape[:-1], first.pixels.shape[:-1]
-    if shape != expected:
-        problems.append(
-            Problem(path, f"has the shape {shape} but {first_path.name} has {expected}: resample one of the two")
-        )
-    elif picture.affine is not None and first.affine is not None:
-        apart = float(np.abs(picture.affine - first.affine).max())
-        if apart > SAME_PLACE:
-            what = f"its affine differs from that of {first_path.name} by up to {apart:.3g}: resample one of the two"
-            problems.append(Problem(path, what))
-
-
-def _labels(
-    case: Case, found: Found, first_path: Path, first: Picture, problems: list[Problem]
-) -> np.ndarray | None:  # (H, W) or (X, Y, Z) uint8
-    """All label files of a case in one map of the classes kept; later structures lie over earlier ones."""
-    if not found.layout.label:
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """Millimetres of a voxel along D, H, W; None for pictures, whose files tell none."""
         return None
-    merged = np.zeros(first.pixels.shape[:-1], np.uint8)
-    for structure, below in case.labels:
-        path = found.spec.folder / below
-        before = len(problems)
-        if (picture := _read(path, problems)) is None:
-            continue
-        if found.layout.one_grid:
-            _check_grid(path, picture, first_path, first, problems)
-        values = picture.pixels.max(axis=-1)  # a mask saved in colour
-        _check_labels(path, values, structure, found, problems)
-        if len(problems) == before:
-            on_grid = _on_grid(Picture(values[..., None], picture.affine), first, nearest=True)[..., 0]
-            classes = _to_classes(on_grid, structure, found)
-            np.copyto(merged, classes, where=classes > 0)
-    return merged
+
+    @abstractmethod
+    def measured(self, tone: Tone) -> dict[str, Any]:
+        """What `maskgym.data.measure.measure` says of the case."""
 
 
-def _check_labels(path: Path, values: np.ndarray, structure: str, found: Found, problems: list[Problem]) -> None:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        problems.append(Problem(path, "holds labels that are NaN or Inf: repair it"))
-        return
-    strange = sorted(set(np.unique(values).tolist()) - set(_meaning(structure, found)))
-    if strange:
-        known = ", ".join(str(value) for value in sorted(_meaning(structure, found)))
-        shown = ", ".join(f"{value:g}" for value in strange[:4])
-        fix = "name the classes with classes=a,b,..." if found.spec.layout == "folder" else "correct it"
-        problems.append(Problem(path, f"holds the label {shown}, outside the set ({known}): {fix}"))
+@dataclass(frozen=True, eq=False)
+class StoredCase(Case):
+    """A case of the store."""
 
+    store: Store
+    key_in_store: str
+    page: Page
 
-def _meaning(structure: str, found: Found) -> dict[int, str]:
-    """What a value in a label file stands for. Where there is one class, 1 and 255 both mean it."""
-    if structure:
-        return {0: "", 1: structure, 255: structure}
-    classes = found.layout.classes
-    if len(classes) == 1:
-        name = next(iter(classes.values()))
-        return {0: "", 1: name, 255: name}
-    return {0: "", **classes}
+    @property
+    def image(self) -> np.ndarray:  # noqa: D102
+        return self.store.array(self.key, "image", self.page)
 
+    @property
+    def label(self) -> np.ndarray | None:  # noqa: D102
+        return self.store.array(self.key, "label", self.page) if "label" in self.page["bytes"] else None
 
-def _to_classes(values: np.ndarray, structure: str, found: Found) -> np.ndarray:
-    table = np.zeros(256, np.uint8)
-    for value, name in _meaning(structure, found).items():
-        table[value] = found.classes.index(name) + 1 if name in found.classes else 0
-    return table[values.astype(np.uint8)]
-
-
-def _on_grid(picture: Picture, fixed: Picture, nearest: bool) -> np.ndarray:
-    """The pixels (X, Y, Z, C) on the grid of `fixed`, by the affines: linear, or nearest for labels."""
-    moving, target = picture.affine, fixed.affine
-    same_shape = picture.pixels.shape[:-1] == fixed.pixels.shape[:-1]
-    if moving is None or target is None or (same_shape and np.abs(moving - target).max() <= SAME_PLACE):
-        return picture.pixels
-    from scipy.ndimage import affine_transform
-
-    across = np.linalg.inv(moving) @ target  # a voxel of the fixed grid, in voxels of the moving one
-    layers = [
-        affine_transform(
-            layer if nearest else layer.astype(np.float32),
-            across[:3, :3],
-            across[:3, 3],
-            output_shape=fixed.pixels.shape[:3],
-            order=0 if nearest else 1,
-            mode="constant" if nearest else "nearest",
+    @property
+    def places(self) -> np.ndarray:  # noqa: D102
+        return (
+            self.store.array(self.key, "places", self.page)
+            if "places" in self.page["bytes"]
+            else np.zeros((0, 1), np.int32)
         )
-        for layer in np.moveaxis(picture.pixels, -1, 0)
-    ]
-    return np.stack(layers, axis=-1)
+
+    @property
+    def marked(self) -> list[list[int]]:  # noqa: D102
+        return self.page["marked"] or [[] for _ in self.shape]
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # noqa: D102
+        return tuple(self.page["shape"])
+
+    @property
+    def key(self) -> str:  # noqa: D102
+        return self.key_in_store
+
+    @property
+    def affine(self) -> np.ndarray | None:  # noqa: D102
+        return None if self.page["affine"] is None else np.array(self.page["affine"])
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:  # noqa: D102
+        return None if self.page["spacing"] is None else tuple(self.page["spacing"])
+
+    def measured(self, tone: Tone) -> dict[str, Any]:  # noqa: D102
+        return self.store.measured(self.key, self.page, tone)
 
 
-def _keep_channels(pixels: np.ndarray, found: Found) -> np.ndarray:
-    """Of a file with all channels, those chosen, in the order chosen."""
-    if found.layout.gray or found.channels == ("gray",):
-        return pixels @ GRAY[:, None] if pixels.shape[-1] == 3 else pixels
-    names = list(found.layout.channels.values())
-    layers = [
-        pixels[..., :3] @ GRAY[:, None] if name == "gray" else pixels[..., names.index(name), None]
-        for name in found.channels
-    ]
-    return np.concatenate(layers, axis=-1)
+@dataclass(frozen=True, eq=False)
+class HeldCase(Case):
+    """A case whose arrays somebody holds, as those of phantoms; z-scored already."""
 
+    pixels: np.ndarray
+    classes: np.ndarray | None
 
-def _upright(pixels: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
-    """A volume (X, Y, Z, C) as (C, D, H, W), its axes turned to the nearest patient axes, and its spacing in mm."""
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+    @property
+    def image(self) -> np.ndarray:  # noqa: D102
+        return self.pixels
 
-    turn = ornt_transform(io_orientation(affine), axcodes2ornt(("L", "P", "S")))
-    turned = apply_orientation(pixels, turn)
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
-    spacing = [0.0, 0.0, 0.0]
-    for axis, (goes_to, _) in enumerate(turn):
-        spacing[2 - int(goes_to)] = float(sizes[axis])
-    return np.ascontiguousarray(turned.transpose(3, 2, 1, 0)), tuple(spacing)
+    @property
+    def label(self) -> np.ndarray | None:  # noqa: D102
+        return self.classes
+
+    @cached_property
+    def places(self) -> np.ndarray:  # noqa: D102
+        return np.zeros((0, 1), np.int32) if self.classes is None else measure.places(self.classes)
+
+    @property
+    def marked(self) -> list[list[int]]:  # noqa: D102
+        return [[] for _ in self.shape] if self.classes is None else measure.marked(self.classes)
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # noqa: D102
+        return self.pixels.shape[1:]
+
+    @property
+    def key(self) -> str:  # noqa: D102
+        return self.id
+
+    def measured(self, tone: Tone) -> dict[str, Any]:  # noqa: D102
+        return measure.measure(self.pixels, tone)

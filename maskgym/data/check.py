@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from maskgym.data.case import Sample, examine
-from maskgym.data.find import Case, Found, Problem, find
+from maskgym.data.examine import Sample, examine
+from maskgym.data.find import CaseFiles, Found, Problem, find
+from maskgym.data.orient import spacing_of
 from maskgym.data.progress import track
 from maskgym.data.spec import Spec
 
@@ -40,7 +41,7 @@ def check(spec: Spec, patch: int = 8) -> Report:
     """Open every file; images with a side below `patch` are reported, as no patch fits into them."""
     found = find(spec)
     report = Report(found, problems=list(found.problems))
-    seen: dict[bytes, Case] = {}
+    seen: dict[bytes, CaseFiles] = {}
     for case in track(found.cases, f"checking {spec.layout}"):
         sample, problems = examine(case, found)
         report.problems += problems
@@ -50,12 +51,12 @@ def check(spec: Spec, patch: int = 8) -> Report:
     return report
 
 
-def _count(report: Report, case: Case, sample: Sample) -> None:
+def _count(report: Report, case: CaseFiles, sample: Sample) -> None:
     report.opened += 1
     report.shapes[sample.pixels.shape[1:]] += 1
     report.ranges.append((float(sample.pixels.min()), float(sample.pixels.max())))
-    if sample.spacing is not None:
-        report.spacings[tuple(round(along, 3) for along in sample.spacing)] += 1
+    if sample.affine is not None:
+        report.spacings[tuple(round(along, 3) for along in spacing_of(sample.affine))] += 1
     if sample.labels is None:
         return
     counts = np.bincount(sample.labels.ravel(), minlength=len(report.found.classes) + 1)
@@ -66,7 +67,7 @@ def _count(report: Report, case: Case, sample: Sample) -> None:
         report.voxels_of_class[name] += count
 
 
-def _oddities(folder: Path, case: Case, sample: Sample, seen: dict[bytes, Case], patch: int) -> list[Problem]:
+def _oddities(folder: Path, case: CaseFiles, sample: Sample, seen: dict[bytes, CaseFiles], patch: int) -> list[Problem]:
     file, odd = folder / case.images[0], []
     if min(sample.pixels.shape[1:]) < patch:
         size = " x ".join(map(str, sample.pixels.shape[1:]))

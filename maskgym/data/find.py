@@ -27,7 +27,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Case:
+class CaseFiles:
     """Files that belong together: a volume, or a picture, with its labels."""
 
     id: str
@@ -43,7 +43,7 @@ class Found:
 
     spec: Spec
     layout: Layout
-    cases: tuple[Case, ...]
+    cases: tuple[CaseFiles, ...]
     problems: tuple[Problem, ...]
     channels: tuple[str, ...]  # the channels kept
     classes: tuple[str, ...]  # the classes kept: 1, 2, ... in labels
@@ -145,7 +145,7 @@ def _cases(
     images: list[tuple[str, dict[str, str]]],
     labels: list[tuple[str, dict[str, str]]],
     channels: tuple[str, ...],
-) -> tuple[list[Case], list[Problem]]:
+) -> tuple[list[CaseFiles], list[Problem]]:
     folder, problems = spec.folder, []
     there = {path for path, _ in images} | {path for path, _ in labels}
     for path in layout.expected:
@@ -191,7 +191,7 @@ def _cases(
             continue
         ordered = (files[""],) if "" in files else tuple(files[name] for name in channels)
         grade, patient = _grade_and_patient(layout, spec.options, case, tells[case])
-        cases.append(Case(case, patient, ordered, tuple(its_labels), grade))
+        cases.append(CaseFiles(case, patient, ordered, tuple(its_labels), grade))
     return cases, problems
 
 

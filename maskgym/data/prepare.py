@@ -1,162 +1,164 @@
-"""From a case to the images of the game: resampled, clipped, cut, brought to size, z-scored. Labels follow."""
+"""Cases prepared for the store by many processes, as far as they are not there yet.
+
+The processes are plain children that are told one case after another, a line each, and answer with a line each. A case
+that was written stays, whatever becomes of the rest.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Any
 
-import numpy as np
-
-from maskgym.data.case import Sample
-from maskgym.data.find import Case, Found
-from maskgym.data.spec import Options, numbers
+from maskgym.data.examine import examine
+from maskgym.data.find import CaseFiles, Found, Problem, find
+from maskgym.data.measure import Tone, tone_of
+from maskgym.data.progress import track
+from maskgym.data.spec import Options, Spec
+from maskgym.data.store import Store, key_of
 from maskgym.errors import BadInput
 
-VERSION = 1  # raise when the same files come out as other numbers: caches depend on it
-DARK = 0.1  # of the range: what is darker counts as air
+ALONE = 64 << 20  # bytes of files below which other processes cost more than they save
+
+Answer = list[tuple[str, str, bool]]  # the problems of a case: file, what, fatal
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The images of one case."""
+def prepare(
+    found: Found, cases: Sequence[CaseFiles], keys: Sequence[str], store: Store, tone: Tone, workers: int = 0
+) -> list[Problem]:
+    """Bring cases into the store, each with what a tone measures; returns what is wrong with those that cannot be.
 
-    images: np.ndarray  # (n, C, *size) float32
-    labels: np.ndarray | None  # (n, *size) uint8
-    ids: tuple[str, ...]
-    spacing: tuple[float, ...] | None  # mm of a pixel of the images, where the file tells
-    without_body: int  # slices left out because there is next to nothing on them
-    constant: int  # images left out because they are one flat value
-
-
-def prepare(sample: Sample, case: Case, found: Found, size: tuple[int, ...]) -> Prepared:
-    """All images that one case gives at one size."""
-    options, pixels, labels, spacing = found.spec.options, sample.pixels, sample.labels, sample.spacing
-    if len(size) == 3 and spacing is None:
-        raise BadInput(f"{found.spec.layout} holds pictures, so size {size} should be (H, W)")
-    if options.spacing and spacing is not None:
-        pixels, labels, spacing = _to_spacing(pixels, labels, spacing, options)
-    counted = pixels != 0  # before clipping moves it
-    pixels = np.stack([_clipped(layer, seen, found) for layer, seen in zip(pixels, counted, strict=True)])
-    if spacing is not None and len(size) == 2:
-        names = [f"{case.id}_{'xyz'[options.axis]}{index:03d}" for index in range(pixels.shape[3 - options.axis])]
-        pixels, counted = _cut(pixels, options.axis), _cut(counted, options.axis)
-        labels = None if labels is None else _cut(labels[None], options.axis)[:, 0]
-        spacing = tuple(along for axis, along in enumerate(spacing) if axis != 2 - options.axis)
-    else:
-        names, pixels, counted = [case.id], pixels[None], counted[None]
-        labels = None if labels is None else labels[None]
-
-    # From here on: pixels and counted (n, C, *), labels (n, *)
-    are_slices = len(size) == 2 and (sample.spacing is not None or found.layout.slices)
-    keep = _has_body(pixels, sample, options.body) if are_slices else np.ones(len(names), bool)
-    images, marks, ids, constant = [], [], [], 0
-    for index in np.flatnonzero(keep):
-        seen = fit(counted[index], size, options.fit, nearest=True) if options.zscore == "nonzero" else None
-        image = zscore(fit(pixels[index], size, options.fit), seen)
-        if not image.any():
-            constant += 1
-            continue
-        images.append(image)
-        ids.append(names[index])
-        if labels is not None:
-            marks.append(fit(labels[index][None], size, options.fit, nearest=True)[0])
-    if spacing is not None and options.fit == "resize":
-        spacing = tuple(along * had / has for along, had, has in zip(spacing, pixels.shape[2:], size, strict=True))
-    return Prepared(
-        images=np.array(images, np.float32).reshape(-1, pixels.shape[1], *size),
-        labels=None if labels is None else np.array(marks, np.uint8).reshape(-1, *size),
-        ids=tuple(ids),
-        spacing=spacing,
-        without_body=int((~keep).sum()),
-        constant=constant,
-    )
-
-
-def resize(array: np.ndarray, size: tuple[int, ...], nearest: bool = False) -> np.ndarray:
-    """Bring (C, *old) to (C, *size): linear with smoothing where it shrinks, or the nearest voxel for labels."""
-    for axis, (old, new) in enumerate(zip(array.shape[1:], size, strict=True), start=1):
-        if old == new:
-            continue
-        centres = (np.arange(new) + 0.5) * old / new - 0.5  # of the new voxels, in old ones
-        if nearest:
-            array = np.take(array, np.clip(np.rint(centres), 0, old - 1).astype(int), axis)
-            continue
-        reach = max(1.0, old / new)
-        weights = np.clip(1 - np.abs(np.arange(old) - centres[:, None]) / reach, 0, None)  # (new, old)
-        weights /= weights.sum(1, keepdims=True)
-        array = np.moveaxis(np.tensordot(array, weights.astype(np.float32), axes=(axis, 1)), -1, axis)
-    return array
-
-
-def pad_or_crop(array: np.ndarray, size: tuple[int, ...], background: bool = False) -> np.ndarray:
-    """Bring (C, *old) to (C, *size) about the centre; added is each channel's lowest value, or 0 as the background."""
-    fill = np.zeros(len(array)) if background else array.reshape(len(array), -1).min(1)
-    out = np.broadcast_to(fill.reshape(-1, *[1] * len(size)), (len(array), *size)).astype(array.dtype)
-    source, target = [slice(None)], [slice(None)]
-    for old, new in zip(array.shape[1:], size, strict=True):
-        common = min(old, new)
-        source.append(slice((old - common) // 2, (old - common) // 2 + common))
-        target.append(slice((new - common) // 2, (new - common) // 2 + common))
-    out[tuple(target)] = array[tuple(source)]
-    return out
-
-
-def fit(array: np.ndarray, size: tuple[int, ...], how: str, nearest: bool = False) -> np.ndarray:
-    """Bring (C, *old) to (C, *size) in one of the two ways."""
-    return pad_or_crop(array, size, background=nearest) if how == "pad" else resize(array, size, nearest)
-
-
-def zscore(image: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """Mean 0 and variance 1 for each channel of (C, *size), over all pixels or some; a flat one is all 0."""
-    out = np.zeros_like(image, np.float32)
-    for channel, layer in enumerate(image):
-        seen = layer if counted is None or not counted[channel].any() else layer[counted[channel]]
-        mean, deviation = float(seen.mean(dtype=np.float64)), float(seen.std(dtype=np.float64))
-        if deviation > 1e-6 * float(np.abs(layer).max()):  # below it there is only rounding
-            out[channel] = (layer - mean) / deviation
-    return out
-
-
-def _to_spacing(
-    pixels: np.ndarray, labels: np.ndarray | None, spacing: tuple[float, ...], options: Options
-) -> tuple[np.ndarray, np.ndarray | None, tuple[float, ...]]:
-    x, *rest = numbers(options.spacing, "spacing", (1, 3))
-    wanted = (rest[1], rest[0], x) if rest else (x, x, x)  # given as x, y, z; arrays are z, y, x
-    old = pixels.shape[1:]
-    size = tuple(max(1, round(n * has / want)) for n, has, want in zip(old, spacing, wanted, strict=True))
-    now = tuple(n * has / m for n, has, m in zip(old, spacing, size, strict=True))  # a whole number of voxels
-    return resize(pixels, size), None if labels is None else resize(labels[None], size, nearest=True)[0], now
-
-
-def _clipped(layer: np.ndarray, counted: np.ndarray, found: Found) -> np.ndarray:
-    """One channel of a file, clipped to the window or to percentiles."""
-    options = found.spec.options
-    if options.window:
-        low, high = numbers(options.window, "window", (2,))
-    elif found.layout.window:
-        low, high = found.layout.window
-    else:
-        seen = layer[counted] if options.zscore == "nonzero" and counted.any() else layer
-        low, high = np.percentile(seen, numbers(options.clip, "clip", (2,)))
-        if low == high:  # nearly all background: percentiles would flatten what there is
-            low, high = layer.min(), layer.max()
-    return np.clip(layer, low, high)
-
-
-def _cut(volume: np.ndarray, axis: int) -> np.ndarray:
-    """Slices (n, C, H, W) of a volume (C, z, y, x) across a patient axis, with the head or the front up."""
-    stack = np.moveaxis(volume, 3 - axis, 0)
-    return stack if axis == 2 else stack[:, :, ::-1]  # z runs down the rows, so turn the head up
-
-
-def _has_body(stack: np.ndarray, sample: Sample, share: float) -> np.ndarray:
-    """Which slices (n, C, H, W) show something: a share of their pixels is brighter than the dark end of the range.
-
-    The range is that of the whole volume; an 8-bit slice that comes alone is judged against 0 to 255.
+    Args:
+        found: the data set.
+        cases: of it.
+        keys: of the cases in the store.
+        store: where they go.
+        tone: what is measured.
+        workers: processes; 0 = one a core, or this one alone where there is little to do.
     """
-    if share == 0:
-        return np.ones(len(stack), bool)
-    low, high = stack.min(axis=(0, 2, 3)), stack.max(axis=(0, 2, 3))
-    if sample.spacing is None and sample.eight_bit:
-        low, high = np.zeros_like(low), np.full_like(high, 255)
-    bright = stack > (low + DARK * (high - low))[:, None, None]
-    return np.asarray(bright.mean(axis=(2, 3)).max(axis=1) >= share)  # any channel will do
+    if not any(_missing(key, store, tone) for key in keys):
+        return []
+    problems: list[Problem] = []
+    with store.writing():  # another process may have been faster meanwhile: look again
+        todo = [case for case, key in zip(cases, keys, strict=True) if _missing(key, store, tone)]
+        workers = min(workers or _workers(found, todo), len(todo))
+        alone = (prepare_one(case, found, store, tone) for case in todo)
+        answers = _by_children(found, todo, store, workers) if workers > 1 else alone
+        for answer in track(answers, f"preparing {found.spec.layout}", len(todo)):
+            problems += [Problem(Path(file), what, fatal) for file, what, fatal in answer]
+            if problems and problems[-1].fatal and found.spec.options.bad == "stop":
+                kept = "; cases that were prepared are kept" if len(todo) > 1 else ""
+                raise BadInput(f"{next(problem for problem in problems if problem.fatal)}{kept}")
+    return problems
+
+
+def prepare_one(case: CaseFiles, found: Found, store: Store, tone: Tone) -> Answer:
+    """Bring one case into the store; returns its problems."""
+    key = key_of(case, found)
+    if (page := store.page(key)) is not None:
+        store.measured(key, page, tone)
+        return []
+    sample, problems = examine(case, found)
+    if sample is not None:
+        store.write(key, sample, tone)
+    return [(str(problem.file), problem.what, problem.fatal) for problem in problems]
+
+
+def _missing(key: str, store: Store, tone: Tone) -> bool:
+    page = store.page(key)
+    return page is None or tone.key not in page["measured"]
+
+
+def _workers(found: Found, cases: Sequence[CaseFiles]) -> int:
+    """How many processes are worth their start."""
+    size = 0
+    for case in cases:
+        for below in case.images:
+            with suppress(OSError):
+                path = found.spec.folder / below
+                size += sum(f.stat().st_size for f in path.iterdir()) if path.is_dir() else path.stat().st_size
+    return len(os.sched_getaffinity(0)) if size > ALONE else 1
+
+
+def _by_children(found: Found, cases: Sequence[CaseFiles], store: Store, workers: int) -> Iterator[Answer]:
+    """Hand cases to children as they become free; answers come in any order."""
+    waiting: SimpleQueue[str] = SimpleQueue()
+    for case in cases:
+        waiting.put(case.id)
+    answers: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    told = {
+        "layout": found.spec.layout,
+        "folder": str(found.spec.folder),
+        "options": asdict(found.spec.options),
+        "cache": str(store.cache),
+    }
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "maskgym.data.prepare", json.dumps(told)]
+    pipe = subprocess.PIPE
+    children = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) for _ in range(workers)]
+    threads = [Thread(target=_lead, args=(child, waiting, answers), daemon=True) for child in children]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in cases:
+            answer = answers.get()
+            if "error" in answer:
+                raise BadInput(str(answer["error"]))
+            yield answer["problems"]
+    finally:
+        for child in children:  # where all went well they have ended by themselves
+            child.kill()
+            child.wait()
+        for thread in threads:
+            thread.join()
+
+
+def _lead(child: subprocess.Popen[str], waiting: SimpleQueue[str], answers: SimpleQueue[dict[str, Any]]) -> None:
+    """Feed one child until nothing waits; a child that ends too early is an error."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with child.stdin, child.stdout:
+        while True:
+            try:
+                case = waiting.get_nowait()
+            except Empty:
+                return
+            line = ""
+            with suppress(OSError):  # a broken pipe: the child is gone
+                child.stdin.write(json.dumps(case) + "\n")
+                child.stdin.flush()
+                line = child.stdout.readline()
+            if not line:
+                killed = child.wait() < 0
+                why = "memory may have run out: prepare with fewer --workers" if killed else "see the lines above"
+                answers.put({"error": f"the process that prepared {case} ended: {why}"})
+                return
+            answers.put(json.loads(line))
+
+
+def _work(told: dict[str, Any]) -> None:
+    """Be a child: prepare the cases named on the lines of standard input."""
+    found = find(Spec(told["layout"], Path(told["folder"]), Options(**told["options"])))
+    store, tone = Store(told["layout"], Path(told["cache"])), tone_of(found.spec.options, found.layout)
+    cases = {case.id: case for case in found.cases}
+    for line in sys.stdin:
+        try:
+            answer: dict[str, Any] = {"problems": prepare_one(cases[json.loads(line)], found, store, tone)}
+        except OSError as error:
+            answer = {"error": f"{store.folder} cannot be written ({error.strerror}): set MASKGYM_CACHE elsewhere"}
+        except MemoryError:
+            answer = {"error": f"{json.loads(line)} does not fit in memory: prepare with fewer --workers"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        _work(json.loads(sys.argv[1]))

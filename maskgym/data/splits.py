@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from maskgym import files
 from maskgym.errors import BadInput
 
 PARTS = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -61,13 +62,28 @@ def labelled(patients: Sequence[str], share: float, seed: int = 0) -> tuple[str,
     return tuple(sorted(order[: max(1, math.floor(share * len(order) + 0.5))]))
 
 
+def spread(patients: Sequence[str], count: int) -> list[int]:
+    """Choose `count` of the images whose patients these are: as many of each as can be, evenly spaced in each.
+
+    >>> spread(["a", "a", "a", "a", "b", "c"], 4)
+    [1, 3, 4, 5]
+    """
+    rows: dict[str, list[int]] = {}
+    for row, patient in enumerate(patients):
+        rows.setdefault(patient, []).append(row)
+    order = sorted(rows.values(), key=len)  # who has few gives all; the others share what is left
+    chosen: list[int] = []
+    for place, of_one in enumerate(order):
+        share = min(len(of_one), (min(count, len(patients)) - len(chosen)) // (len(order) - place))
+        chosen += [of_one[(2 * at + 1) * len(of_one) // (2 * share)] for at in range(share)]
+    return sorted(chosen)
+
+
 def save(split: Split, file: Path) -> None:
     """Write a split as plain JSON, with its hash."""
-    from maskgym.data.cache import write_atomically
-
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(asdict(split) | {"hash": split.hash}, indent=1, ensure_ascii=False) + "\n")
+        files.write_text(file, json.dumps(asdict(split) | {"hash": split.hash}, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise BadInput(f"{file} cannot be written ({error.strerror}): choose another --out") from None
 

@@ -293,7 +293,7 @@ def test_nothing_left_is_refused(tmp_path):
 
 
 def test_pictures_cannot_be_loaded_as_volumes(tmp_path):
-    assert "holds pictures" in refusal(f"busi:{published.busi(tmp_path)}", (8, 8, 8))
+    assert "is a picture" in refusal(f"busi:{published.busi(tmp_path)}", (8, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ import numpy as np
 import published
 import pytest
 
-from maskgym.data.prepare import pad_or_crop, resize, zscore
+from maskgym.data.grid import centred, resize, window
 from maskgym.data.source import load
+from maskgym.data.view import zscore
 
 
 def volume_set(folder, make, cases=3, affine=None):
@@ -17,7 +18,7 @@ def volume_set(folder, make, cases=3, affine=None):
 
 def test_resizing_to_the_same_size_changes_nothing():
     image = published.body((1, 6, 8), np.float32)
-    assert resize(image, (6, 8)) is image
+    np.testing.assert_array_equal(resize(image, (6, 8)), image)
 
 
 def test_a_linear_ramp_stays_linear_when_it_grows():
@@ -42,11 +43,23 @@ def test_growing_by_a_whole_factor_repeats_labels():
 
 def test_padding_and_cropping_keep_the_centre():
     image = np.arange(1, 17, dtype=np.float32).reshape(1, 4, 4)
-    np.testing.assert_array_equal(pad_or_crop(image, (2, 2))[0], image[0, 1:3, 1:3])
-    padded = pad_or_crop(image, (8, 2))
-    np.testing.assert_array_equal(padded[0, 2:6], image[0, :, 1:3])
-    assert (padded[0, :2] == 1).all()
-    assert (pad_or_crop(image, (8, 8), background=True)[0, 0] == 0).all()
+
+    def about_the_centre(size):
+        return window(image, ((0, 4), (0, 4)), (4, 4), centred((4, 4), size), size, fill=-1)[0]
+
+    np.testing.assert_array_equal(about_the_centre((2, 2)), image[0, 1:3, 1:3])
+    padded = about_the_centre((8, 2))
+    np.testing.assert_array_equal(padded[2:6], image[0, :, 1:3])
+    assert (padded[:2] == -1).all()
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+def test_a_window_is_what_the_whole_would_show_there(nearest):
+    array = np.random.default_rng(0).random((2, 11, 14)).astype(np.float32)
+    for grid in ((11, 14), (7, 30), (25, 9)):
+        whole = window(array, ((0, 11), (0, 14)), grid, (0, 0), grid, nearest=nearest)
+        part = window(array, ((0, 11), (0, 14)), grid, (3, 2), (4, 6), nearest=nearest)
+        np.testing.assert_allclose(part, whole[:, 3:7, 2:8], atol=1e-6)
 
 
 def test_a_zscore_over_nonzero_pixels_leaves_zeros_out_of_the_count():
