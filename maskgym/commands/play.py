@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from maskgym.commands.options import FILE
 from maskgym.commands.which_game import WhichGame
-from maskgym.envs.registry import IDS
+from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
@@ -24,19 +24,21 @@ class Envs:
         from rich.console import Console
         from rich.table import Table
 
-        from maskgym.envs.task import Settings, parse_size
+        from maskgym.envs.query import QuerySettings
+        from maskgym.envs.task import parse_size
         from maskgym.masking.patches import Patches
 
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("id", "image", "patch", "grid", "patches", "hidden", "reconstructor"):
+        for heading in ("id", "image", "patch", "grid", "patches", "hidden", "steps", "reconstructor"):
             table.add_column(heading, no_wrap=True)
-        for name, keywords in IDS.items():
-            settings = Settings.of(dict(keywords))
+        for name, keywords in {**IDS, **QUERY_IDS}.items():
+            settings = QuerySettings.of(dict(keywords))
             size = parse_size(settings.image_size, 2, "image_size")
             patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
             grid = " x ".join(map(str, patches.grid))
             hidden = f"{settings.ratio:.0%}"
-            cells = (str(settings.image_size), str(settings.patch_size), grid, str(patches.count), hidden)
+            steps = str(settings.queries if name in QUERY_IDS else 1)
+            cells = (str(settings.image_size), str(settings.patch_size), grid, str(patches.count), hidden, steps)
             table.add_row(name, *cells, settings.reconstructor)
         Console().print(table)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from maskgym.envs.registry import IDS
+from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ class Game:
     def keywords(self) -> dict[str, Any]:
         """What an environment of this game is made with, but for the split."""
         name = self.env.removeprefix("maskgym:")
+        if name in QUERY_IDS:
+            game = next(id for id, keywords in IDS.items() if keywords.items() <= QUERY_IDS[name].items())
+            raise BadInput(
+                f"{self.env!r} is {game} in several steps: name {game}, and the queries by the agent's settings"
+            )
         if name not in IDS:
             near = get_close_matches(name, IDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"registered are {', '.join(IDS)}"

@@ -11,13 +11,21 @@ IDS: dict[str, dict[str, str | int | float]] = {
 }
 
 
+QUERY_IDS: dict[str, dict[str, str | int | float]] = {  # games of several queries on the same images and networks
+    "MaskMIMQuery-v0": {**IDS["MaskMIM-v0"], "queries": 16},
+    "MaskMIMQuerySmall-v0": {**IDS["MaskMIMSmall-v0"], "queries": 16},
+}
+
+
 def register() -> None:
     """Make the ids known to Gymnasium, once."""
-    for name, keywords in IDS.items():
-        if name not in gym.registry:
-            gym.register(
-                id=name,
-                entry_point="maskgym.envs.mask_mim:MaskMIM",
-                vector_entry_point="maskgym.envs.vector:MaskMIMVector",
-                kwargs=dict(keywords),
-            )
+    for ids, where, face in ((IDS, "mask_mim", "MaskMIM"), (QUERY_IDS, "mask_mim_query", "MaskMIMQuery")):
+        vector = "vector" if ids is IDS else where
+        for name, keywords in ids.items():
+            if name not in gym.registry:
+                gym.register(
+                    id=name,
+                    entry_point=f"maskgym.envs.{where}:{face}",
+                    vector_entry_point=f"maskgym.envs.{vector}:{face}Vector",
+                    kwargs=dict(keywords),
+                )
