@@ -19,8 +19,9 @@ from typing import Any
 from maskgym.cli import COMMANDS, command
 from maskgym.commands.options import explained
 from maskgym.envs.mask_mim import MaskMIM
-from maskgym.envs.registry import IDS
-from maskgym.envs.task import Settings, parse_size
+from maskgym.envs.mask_mim_query import MaskMIMQuery
+from maskgym.envs.registry import IDS, QUERY_IDS
+from maskgym.envs.task import parse_size
 from maskgym.fields import sentences
 from maskgym.markdown import table
 from maskgym.masking.patches import Patches
@@ -46,18 +47,22 @@ _BLOCK = re.compile(r"(<!-- settings of ([\w.]+):([\w.]+) -->\n).*?(<!-- end -->
 
 
 def environment_page(environment: str) -> str:
-    """Make the card of one registered environment."""
-    settings = Settings.of(dict(IDS[environment]))
+    """Make the card of one registered environment, in Gymnasium's form: facts, then the docstring of its class."""
+    face = MaskMIM if environment in IDS else MaskMIMQuery
+    settings = face.episodes_type.settings_type.of({**IDS, **QUERY_IDS}[environment])
     size = parse_size(settings.image_size, 2, "image_size")
     patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
-    text = inspect.cleandoc(MaskMIM.__doc__ or "")
+    text = inspect.cleandoc(face.__doc__ or "")
     text = text.replace("The fields of the settings, by keyword.", settings_table(settings))
     hidden = int(settings.ratio * patches.count)
+    box = f"`Box(0, 255, {(*size, 1)}, uint8)`"
     facts = [
-        ("make", f'`gym.make("maskgym:{environment}")`'),
-        ("observation", f"`Box(0, 255, {(*size, 1)}, uint8)`"),
+        ("make", f'`gymnasium.make("maskgym:{environment}")`'),
+        ("observation", box if face is MaskMIM else f"`Dict`: the image, {box}, and what was tried"),
         ("action", f"`MultiBinary({patches.count})`, a grid of {' x '.join(map(str, patches.grid))} patches"),
         ("hidden", f"{hidden} of {patches.count} patches"),
+        ("steps an episode", "1" if face is MaskMIM else f"up to {settings.queries}"),
+        ("import", "`pip install maskgym`; the prefix `maskgym:` imports it in every process"),
     ]
     note = "<!-- Made by docs/generate.py from the class docstring; edit that. -->"
     return f"{note}\n# {environment}\n\n{table(('', ''), facts)}\n\n{text}\n"
@@ -103,7 +108,7 @@ def pages() -> dict[Path, str]:
     """Make every page of the repository that the code has a say in."""
     texts = {path: path.read_text() for path in sorted(DOCS.rglob("*.md"))}
     made = {path: filled(text) for path, text in texts.items() if "<!-- settings of" in text}
-    return made | {DOCS / "environments" / f"{name}.md": environment_page(name) for name in IDS}
+    return made | {DOCS / "environments" / f"{name}.md": environment_page(name) for name in (*IDS, *QUERY_IDS)}
 
 
 def main() -> int:
