@@ -15,9 +15,9 @@ class Random(Agent):
     """Every patch is as good as any other: MAE's and SimMIM's masks, and the zero of every table.
 
     >>> from maskgym import make_agent
-    >>> from maskgym.agent import Board
+    >>> from maskgym.agent import GameSpec
     >>> from maskgym.masking.patches import Patches
-    >>> agent = make_agent("random", board=Board(Patches((64, 64), (8, 8))))
+    >>> agent = make_agent("random", game_spec=GameSpec(Patches((64, 64), (8, 8))))
     >>> int(agent.to_mask(agent.score(torch.zeros(1, 1, 64, 64))).sum())
     48
     """

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskgym.agent import Agent, GameSpec, seeded
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
+from maskgym.learner import Learner, Played, Proposal
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import select
 from maskgym.patchnet import PatchNet
+from maskgym.pretrain_hooks import PretrainHooks
+from maskgym.seeding import seeded
 
 _WAVES = 4  # frequencies a position is written in, each twice the one before
 
@@ -31,31 +34,36 @@ class HpmSettings:
     """Features per patch."""
     depth: int = 4
     """Blocks of the vision transformer."""
+    images: int = 32
+    """Images an update."""
+    masks: int = 1
+    """Masks of each image."""
     lr: float = 2e-3
-    """Learning rate of Adam."""
+    """Learning rate of Adam at the start; it falls to zero along a cosine."""
     ema: float = 0.98
     """The teacher that chooses masks keeps this share of itself each step; 0 = the ranker chooses itself."""
     share: float = 0.5
-    """Share of the hidden patches that is chosen by score while learning, the rest is chance: what is never hidden is
+    """Share of the hidden patches that is chosen by score while learning, the rest is random: what is never hidden is
     never ranked."""
 
     def __post_init__(self) -> None:
         if not (0.0 <= self.ema < 1.0 and 0.0 <= self.share <= 1.0):
             raise BadInput(f"hpm with ema={self.ema}, share={self.share}: ema must be in [0, 1), share in [0, 1]")
+        if min(self.width, self.depth, self.images, self.masks) < 1 or self.lr <= 0:
+            raise BadInput(f"{self}: width, depth, images, masks and lr must be positive")
 
 
-class Hpm(Agent):
+class Hpm(PretrainHooks, Learner):
     """Hide what a ranker expects to cost most.
 
-    In an environment the ranker is a network of the agent's own, trained in `observe` on paid losses. In pre-training a
-    student that predicts its own losses takes its place: any attached network with `predict_loss(images, mask)` giving
-    (B, *grid) scores, where `mask=None` shows it the whole image. Then the teacher's predictor scores, and the ranking
-    loss is handed to the student as an auxiliary loss.
+    In an environment the ranker is a network of the agent's own, trained on the losses that came back. In pre-training
+    it is trained in `observe`, unless the student predicts its own losses and takes its place: any attached network
+    with `predict_loss(images, mask)` giving (B, *grid) scores, where `mask=None` shows it the whole image. Then the
+    teacher's predictor scores, and the ranking loss is handed to the student as an auxiliary loss.
     """
 
     name = "hpm"
     paper = "SelfMedHPM"
-    learns = True
 
     Settings = HpmSettings
 
@@ -82,8 +90,26 @@ class Hpm(Agent):
         below = scores.amin(1, keepdim=True) - 1 - keys.to(scores.dtype) / 2**63
         return torch.where(hard, scores, below).view(-1, *self.patches.grid)
 
+    def propose(self, images: Tensor, masks: int) -> Proposal:
+        """Ask for what the teacher expects to cost most, and leave the rest of the budget random."""
+        mask = self.to_mask(self.sample(images.repeat_interleave(masks, 0)))
+        return Proposal(mask.unflatten(0, (-1, masks)))
+
+    def loss(self, images: Tensor, proposal: Proposal, played: Played) -> dict[str, Tensor]:
+        """Teach the ranker in which order the hidden patches cost."""
+        masks = played.mask.shape[1]
+        scores = self.ranker(images).flatten(1).repeat_interleave(masks, 0)
+        loss = ranking_loss(scores, played.patch_reward.flatten(0, 1), played.mask.flatten(0, 1))
+        return {"loss": loss, "ranking loss": loss}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Let the teacher follow the ranker."""
+        leading: list[Tensor] = list(self.ranker.parameters())
+        torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), leading, 1.0 - self.settings.ema)
+
     def observe(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> dict[str, float]:
-        """Teach the ranker in which order the hidden patches cost, and let the teacher follow."""
+        """Teach the ranker in pre-training, where the student does not rank for itself."""
         if self._student is not None:
             return {}
         with torch.enable_grad():
@@ -91,9 +117,7 @@ class Hpm(Agent):
             self.optimizer.zero_grad()
             loss.backward()
         self.optimizer.step()
-        with torch.no_grad():
-            leading: list[Tensor] = list(self.ranker.parameters())
-            torch._foreach_lerp_(list[Tensor](self.teacher.parameters()), leading, 1.0 - self.settings.ema)
+        self.after_step()
         return {"ranking loss": float(loss.detach())}
 
     def auxiliary_loss(self, images: Tensor, mask: Tensor, patch_loss: Tensor, index: Tensor) -> Tensor | None:
@@ -104,7 +128,7 @@ class Hpm(Agent):
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Adam over the ranker; made when first needed, because importing it takes longer than a game."""
+        """Adam over the ranker in pre-training; made when first needed, for importing it takes longer than a game."""
         return torch.optim.Adam(self.ranker.parameters(), lr=self.settings.lr)
 
     @property
@@ -125,8 +149,8 @@ def ranking_loss(scores: Tensor, patch_loss: Tensor, mask: Tensor) -> Tensor:
         patch_loss: (B, *grid), gives no gradient.
         mask: (B, *grid) bool, True = hidden.
     """
-    scores, paid, hidden = scores.flatten(1), patch_loss.detach().flatten(1), mask.flatten(1)
-    ordered = (paid[:, :, None] > paid[:, None]) & hidden[:, :, None] & hidden[:, None]  # (B, N, N): i cost more than j
+    scores, cost, hidden = scores.flatten(1), patch_loss.detach().flatten(1), mask.flatten(1)
+    ordered = (cost[:, :, None] > cost[:, None]) & hidden[:, :, None] & hidden[:, None]  # (B, N, N): i cost more than j
     wrong = F.softplus(scores[:, None] - scores[:, :, None])  # (B, N, N): s_j - s_i
     return (wrong * ordered).sum() / ordered.sum().clamp(min=1)
 

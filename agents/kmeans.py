@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from maskgym.agent import Agent, GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.kmeans import kmeans
+from maskgym.pretrain_hooks import PretrainHooks
 
 _UNMET = -1  # the label of a patch of an image that was never clustered
 _CHANGED = -log(0.1)  # what the paper's category consistency loss is for a changed label; it has no gradient
@@ -71,7 +72,7 @@ class AmlpSettings:
     """Correct labels by what patches cost; without it the first clustering stands, the paper's "MPS" alone."""
 
 
-class Amlp(Agent):
+class Amlp(PretrainHooks, Agent):
     """Hide the foreground, the smaller of two clusters of raw patches, and correct its labels by what patches cost.
 
     The label book keeps the labels of every image that `sample` met with an index. `observe` corrects those of hidden
@@ -82,7 +83,6 @@ class Amlp(Agent):
 
     name = "amlp"
     paper = "AMLP"
-    learns = True
     remembers = True
 
     Settings = AmlpSettings

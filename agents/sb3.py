@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -12,9 +11,11 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from maskgym.agent import Agent, GameSpec, seeded
+from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
+from maskgym.learner import OwnLoop, Report
 from maskgym.masking.observation import to_observation
+from maskgym.seeding import seeded
 
 _NATURE_CNN = 36  # pixels a side that the three convolutions of CnnPolicy need
 
@@ -28,7 +29,7 @@ class A2CSettings:
     lr: float = 1e-3
     """Learning rate."""
     rollout: int = 64
-    """Masks between two updates; at least one from each sub-environment."""
+    """Env steps between two updates; at least one from each sub-environment."""
     entropy: float = 0.0
     """Weight of the entropy bonus."""
     reward_scale: float = 10.0
@@ -40,18 +41,17 @@ class PPOSettings(A2CSettings):
     """Settings of `sb3-ppo`."""
 
     rollout: int = 256
-    """Masks between two updates; at least one from each sub-environment."""
+    """Env steps between two updates; at least one from each sub-environment."""
     minibatches: int = 4
     """Parts that a rollout is cut into."""
     epochs: int = 4
     """Times that a rollout is gone through."""
 
 
-class _Sb3(Agent):
+class _Sb3(OwnLoop):
     """A policy of Stable-Baselines3; its logits are the scores."""
 
     paper = "Stable-Baselines3"
-    learns = True
     algorithm: ClassVar[str] = ""  # the class in stable_baselines3
 
     def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
@@ -77,11 +77,11 @@ class _Sb3(Agent):
 
     def sample(self, images: Tensor, index: Tensor | None = None) -> Tensor:
         """Draw every patch's bit by its own probability, as the policy does while it learns."""
-        chance = self.draw_keys(len(images)).view(-1, *self.patches.grid) / 2**63
-        return (chance < self.score(images).sigmoid()).float()
+        uniform = self.draw_keys(len(images)).view(-1, *self.patches.grid) / 2**63
+        return (uniform < self.score(images).sigmoid()).float()
 
-    def learn(self, env: Any, steps: int, report: Callable[[int, dict[str, float]], None] | None = None) -> Agent:
-        """Train for so many masks against a native vector environment, whatever its output."""
+    def learn(self, env: Any, steps: int, report: Report | None = None) -> None:
+        """Train for so many env steps against a native vector environment, whatever its output."""
         import stable_baselines3
         from stable_baselines3.common.callbacks import BaseCallback
         from stable_baselines3.common.vec_env import VecEnvWrapper
@@ -98,15 +98,15 @@ class _Sb3(Agent):
                 observation, reward, done, infos = self.venv.step_wait()
                 return observation, reward * scale, done, infos
 
-        class Report(BaseCallback):
+        class Reporting(BaseCallback):
             def _on_step(self) -> bool:
                 return True
 
             def _on_rollout_end(self) -> None:
                 if report is not None:
-                    paid = [episode["r"] for episode in self.model.ep_info_buffer or ()]
+                    rewards = [episode["r"] for episode in self.model.ep_info_buffer or ()]
                     ours.load_state_dict(self.model.policy.state_dict())  # who listens may play or save the agent
-                    report(self.num_timesteps, {"reward": float(np.mean(paid))})
+                    report(self.num_timesteps, {"reward": float(np.mean(rewards))})
 
         games = copy(env)  # the same games behind a face that speaks numpy
         games.output = "numpy"
@@ -126,9 +126,8 @@ class _Sb3(Agent):
                 **self._algorithm_settings(games.num_envs),
             )
             model.policy.load_state_dict(ours.state_dict())
-            model.learn(steps, Report())
+            model.learn(steps, Reporting())
         ours.load_state_dict(model.policy.state_dict())
-        return self
 
     def _algorithm_settings(self, games: int) -> dict[str, Any]:
         return {}

@@ -25,7 +25,7 @@ def read(folder: Path, measure: str) -> tuple[str, Curve]:
     """Read a run's label and its looks at the val split."""
     settings = json.loads((folder / "settings.json").read_text())
     with (folder / "metrics.csv").open(newline="") as file:
-        looks = [(int(row["masks"]), float(row[measure])) for row in csv.DictReader(file) if row[measure]]
+        looks = [(int(row["env_steps"]), float(row[measure])) for row in csv.DictReader(file) if row[measure]]
     if not looks:
         raise SystemExit(
             f"{folder} holds no {measure!r}: train with --judge-every, and `maskgym par --split val` before"

@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from maskgym.dimensions import CONV
 from maskgym.masking.patches import Patches
-
-_CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class PatchNet(nn.Module):
@@ -36,7 +34,7 @@ class PatchNet(nn.Module):
     def __init__(self, channels: int, patches: Patches, width: int = 48, dilations: tuple[int, ...] = (1, 2, 4, 1)):
         super().__init__()
         self.patches, self.width = patches, width
-        conv: Any = _CONV[patches.dims]
+        conv = CONV[patches.dims]
         sizes = strides(patches.patch)
         widths = (channels, *[width] * len(sizes))
         layers: list[nn.Module] = []
@@ -91,7 +89,7 @@ class ResidualPatchNet(nn.Module):
     def __init__(self, channels: int, patches: Patches, width: int = 48, dilations: tuple[int, ...] = (1, 2, 4, 1)):
         super().__init__()
         self.patches, self.width = patches, width
-        conv: Any = _CONV[patches.dims]
+        conv = CONV[patches.dims]
         groups = gcd(8, width)
         layers: list[nn.Module] = []
         inside = channels
@@ -112,23 +110,3 @@ class ResidualPatchNet(nn.Module):
         for step in self.steps:
             features = features + step(features)
         return features
-
-
-def table3_trunk(channels: int, patches: Patches, width: int) -> nn.Sequential:
-    """Build AHM's trunk as its table III has it: batch norms, as many halvings as the patch side asks for."""
-    layers = _table3_block(patches.dims, channels, width)
-    for kernel, stride, padding in strides(patches.patch):
-        layers += _table3_block(patches.dims, width, width, kernel, stride, padding)
-    return nn.Sequential(*layers, *_table3_block(patches.dims, width, width))
-
-
-def table3_head(dims: int, width: int) -> nn.Sequential:
-    """Build one of AHM's two heads: three blocks, and a number a patch."""
-    blocks = [layer for _ in range(3) for layer in _table3_block(dims, width, width)]
-    return nn.Sequential(*blocks, _CONV[dims](width, 1, 3, 1, 1))
-
-
-def _table3_block(
-    dims: int, inside: int, outside: int, kernel: Any = 3, stride: Any = 1, padding: int = 1
-) -> list[nn.Module]:
-    return [_CONV[dims](inside, outside, kernel, stride, padding), _BATCH_NORM[dims](outside), nn.ReLU(inplace=True)]

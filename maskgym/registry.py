@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from maskgym.agent import Agent, GameSpec, read_settings
+from maskgym.agent import Agent, GameSpec
+from maskgym.agent_settings import read_settings
 from maskgym.errors import BadInput
 
 GROUP = "maskgym.agents"
@@ -37,13 +38,13 @@ def agent_class(name: str) -> type[Agent]:
 def make_agent(
     spec: str, env: Any = None, *, game_spec: GameSpec | None = None, seed: int | None = None, **settings: Any
 ) -> Agent:
-    """Make an agent for an environment (or a board): `make_agent("loss-map", env, masks=8)`.
+    """Make an agent for an environment (or a game): `make_agent("loss-map", env, masks=8)`.
 
     Args:
         spec: a name, `NAME:FOLDER` to load a saved one, either with settings after a `?` as in "loss-map?masks=8".
         env: an environment of maskgym, single, vector or wrapped; its frozen network is attached.
-        board: the game, where there is no environment.
-        seed: of the agent's own chance; 0, or the saved one's, where it is not given.
+        game_spec: the game, where there is no environment.
+        seed: of the agent's own random keys; 0, or the saved one's, where it is not given.
         settings: fields of the agent's Settings.
     """
     where, _, options = spec.partition("?")
@@ -53,14 +54,14 @@ def make_agent(
     if task is not None:
         game_spec = game_spec_of(task)
     if game_spec is None:
-        raise BadInput(f"agent {name!r} must know the game: hand in an environment or a board")
+        raise BadInput(f"agent {name!r} must know the game: hand in an environment or a game_spec")
     written = dict(part.partition("=")[::2] for part in options.split("&")) if options else {}
     if folder and (written or settings):
         raise BadInput(f"{spec!r} loads a saved agent with its own settings: leave the settings away")
     agent = (
         cls.load(folder, game_spec)
         if folder
-        else cls(game_spec, read_settings(cls, {**written, **settings}), seed or 0)
+        else cls(game_spec, read_settings(name, cls.Settings, {**written, **settings}), seed or 0)
     )
     agent.seed = agent.seed if seed is None else seed
     if task is not None:

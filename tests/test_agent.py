@@ -9,10 +9,11 @@ from maskgym_agents.heuristics import Intensity, Random
 from maskgym_agents.hpm import Hpm
 from torch import Tensor, nn
 
-from maskgym.agent import Agent, GameSpec, seeded
+from maskgym.agent import Agent, GameSpec
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
+from maskgym.seeding import seeded
 
 BOARD = GameSpec(Patches((32, 32), (8, 8)), ratio=0.5)
 

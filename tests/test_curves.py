@@ -18,11 +18,11 @@ def run(folder: Path, agent: str, looks: dict[int, float], **settings) -> Path:
     folder.mkdir()
     (folder / "settings.json").write_text(json.dumps({"agent": agent, "settings": settings}))
     with (folder / "metrics.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, ["masks", "points", "above random", "reward"])
+        table = csv.DictWriter(file, ["env_steps", "points", "above random", "reward"])
         table.writeheader()
         for masks, points in looks.items():
-            table.writerow({"masks": masks, "reward": 0.3})  # what the agent told of itself
-            table.writerow({"masks": masks, "points": points, "above random": points / 2})
+            table.writerow({"env_steps": masks, "reward": 0.3})  # what the agent told of itself
+            table.writerow({"env_steps": masks, "points": points, "above random": points / 2})
     return folder
 
 

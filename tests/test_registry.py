@@ -13,7 +13,7 @@ from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.registry import GROUP, agent_class, make_agent, names
 
-BOARD = GameSpec(Patches((32, 32), (8, 8)))
+SPEC = GameSpec(Patches((32, 32), (8, 8)))
 
 
 def test_ours_are_all_found_by_name() -> None:
@@ -39,35 +39,38 @@ def test_an_unknown_agent_is_answered_with_the_nearest_names() -> None:
 )
 def test_a_wrong_spec_is_refused_in_one_sentence(spec: str, words: str) -> None:
     with pytest.raises(BadInput) as caught:
-        make_agent(spec, game_spec=BOARD)
+        make_agent(spec, game_spec=SPEC)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_settings_are_read_from_the_spec_and_from_keywords_alike() -> None:
-    agent = make_agent("loss-map?masks=3&piece=2", game_spec=BOARD)
-    assert agent.settings == make_agent("loss-map", game_spec=BOARD, masks=3, piece=2).settings
+    agent = make_agent("loss-map?masks=3&piece=2", game_spec=SPEC)
+    assert agent.settings == make_agent("loss-map", game_spec=SPEC, masks=3, piece=2).settings
 
 
 def test_without_a_game_no_agent_is_made() -> None:
-    with pytest.raises(BadInput, match="must know the game: hand in an environment or a board"):
+    with pytest.raises(BadInput, match="must know the game: hand in an environment or a game_spec"):
         make_agent("random")
     with pytest.raises(BadInput, match="is no environment of maskgym"):
         make_agent("random", gym.make("CartPole-v1"))
 
 
 def test_a_saved_agent_may_be_given_another_seed(tmp_path: Path) -> None:
-    make_agent("random", game_spec=BOARD, seed=3).save(tmp_path)
-    assert make_agent(f"random:{tmp_path}", game_spec=BOARD).seed == 3
-    assert make_agent(f"random:{tmp_path}", game_spec=BOARD, seed=5).seed == 5
+    make_agent("random", game_spec=SPEC, seed=3).save(tmp_path)
+    assert make_agent(f"random:{tmp_path}", game_spec=SPEC).seed == 3
+    assert make_agent(f"random:{tmp_path}", game_spec=SPEC, seed=5).seed == 5
 
 
 def test_the_command_lists_who_can_play(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert run(["agents"]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["loss-map", "baseline", "reconstructor", "masks=16,", "piece=0"] in lines
-    assert any(line[:3] == ["hpm", "SelfMedHPM", "yes"] for line in lines)
+    assert ["loss-map", "reconstructor", "baseline"] in lines
+    assert ["hpm", "rewards", "SelfMedHPM"] in lines  # what training may see of the frozen network
+    assert any(line[:2] == ["pathwise", "gradients"] for line in lines)
+    assert run(["agents", "pathwise"]) == 0
+    assert "learns from  gradients" in " ".join(capsys.readouterr().out.split("\n"))
 
 
 def test_a_broken_package_is_named_and_hides_no_one(

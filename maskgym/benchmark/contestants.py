@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskgym.agent import Agent
+from maskgym.learner import Learner
 from maskgym.registry import agent_class, game_spec_of, make_agent
+from maskgym.training.update import train
 
 if TYPE_CHECKING:
     from maskgym.envs.task import Task
@@ -36,7 +38,7 @@ def is_saved(spec: str) -> bool:
 
 def must_train(spec: str) -> bool:
     """Is it a learner that is not loaded from a folder?"""
-    return agent_class(_name(spec)).learns and not is_saved(spec)
+    return issubclass(agent_class(_name(spec)), Learner) and not is_saved(spec)
 
 
 def check(specs: tuple[str, ...], task: Task, ratios: tuple[float, ...], seeds: int) -> tuple[str, ...]:
@@ -81,8 +83,8 @@ def trained(
     where = folder / f"{slug(spec)}-seed-{seed}"
     if not (where / "agent.json").is_file():  # written last
         games = env()
-        agent = make_agent(spec, games, seed=seed)
-        agent.learn(games, steps, report)
+        agent: Any = make_agent(spec, games, seed=seed)
+        train(agent, games, steps, report)
         agent.save(where)
         games.close()
     return f"{_name(spec)}:{where}"

@@ -31,7 +31,7 @@ def _list() -> None:
     from maskgym.registry import agent_class, names
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("agent", "learns", "needs", "idea from"):
+    for heading in ("agent", "learns from", "needs", "idea from"):
         table.add_column(heading, overflow="fold")
     broken = []
     for name in names():
@@ -40,7 +40,7 @@ def _list() -> None:
         except BadInput as error:  # somebody's broken package must not hide the others
             broken.append(str(error))
             continue
-        table.add_row(name, "yes" if cls.learns else "", cls.needs, cls.paper)
+        table.add_row(name, _allowed(cls), cls.needs, cls.paper)
     console = Console()
     console.print(table)
     for line in broken:
@@ -61,7 +61,7 @@ def _tell(name: str) -> None:
     console.print(" ".join((cls.__doc__ or "").split("\n\n")[0].split()), markup=False)
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_row("idea from", cls.paper or "-")
-    facts.add_row("learns", "yes" if cls.learns else "no")
+    facts.add_row("learns from", _allowed(cls) or "nothing, it does not learn")
     facts.add_row("needs", cls.needs or "images only")
     console.print(facts)
     settings, told = cls.Settings(), sentences(cls.Settings)
@@ -77,3 +77,10 @@ def _tell(name: str) -> None:
     console.print(table)
     first = fields(settings)[0]
     console.print(f"\nwritten as {name}?{first.name}={getattr(settings, first.name)}", markup=False)
+
+
+def _allowed(cls: type) -> str:
+    """What of the frozen network training may see; nothing where an agent does not learn in an environment."""
+    from maskgym.learner import Learner
+
+    return cls.allowed if issubclass(cls, Learner) else ""

@@ -20,8 +20,8 @@ class Demo:
 
     out: Path = Path("maskgym-demo")
     """Folder for the table, the picture and the trained agent; a demo that was stopped goes on from there."""
-    steps: str = "120_000"
-    """Masks that A3C is paid for while it learns."""
+    steps: int = 120_000
+    """Env steps that A3C learns from."""
     seeds: int = 3
     """Runs of each of the other agents."""
 
@@ -33,8 +33,7 @@ class Demo:
         )
         folder = self.out / "a3c"
         workers = min(2, os.cpu_count() or 1)
-        resume = (folder / "settings.json").exists()
-        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every="0", resume=resume)
+        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every=0)
         if stopped := trained():
             return stopped
         agents = (*_AGENTS, f"a3c:{folder}")

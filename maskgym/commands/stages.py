@@ -12,13 +12,13 @@ from maskgym.commands.reconstructor import Train as TrainReconstructor
 from maskgym.commands.reconstructor import run as train_reconstructor
 from maskgym.commands.train import Train as TrainPolicy
 from maskgym.errors import BadInput
+from maskgym.learner import trained_first
 from maskgym.masking import schedules
 from maskgym.networks.train import TrainSettings
 from maskgym.pretrain.run import build, read_images
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.registry import agent_class
 from maskgym.training.folder import Folder
-from maskgym.training.learner import is_learner
 
 _DONE = "trained"  # an empty file in the policy's folder
 
@@ -26,7 +26,7 @@ _DONE = "trained"  # an empty file in the policy's folder
 def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
     """Train the agent if it needs it: who masks, and whether the run's folder is claimed; None if interrupted."""
     name, _, folder = settings.agent.partition("?")[0].partition(":")
-    if folder or not is_learner(agent_class(name)):
+    if folder or not trained_first(agent_class(name)):
         for option in ("reconstructor", "policy"):
             if getattr(settings, option):
                 raise BadInput(f"--{option} is for agents that are trained first: {settings.agent!r} is not")
@@ -38,7 +38,7 @@ def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
             f"agent {name!r} is trained first, by one process: train it alone, then give its folder by --policy"
         )
     build(settings, read_images(settings, "train"))  # refuse now what the last stage would refuse
-    Folder(settings.out, settings.of_the_run(), settings.resume)
+    Folder(settings.out, settings.of_the_run())
     reconstructor = settings.reconstructor or str(_reconstructor(settings))
     policy = _policy(settings, reconstructor)
     return None if policy is None else (f"{name}:{policy}", True)
@@ -65,15 +65,14 @@ def _policy(settings: PretrainSettings, reconstructor: str) -> Path | None:
     command = TrainPolicy(
         agent=settings.agent,
         out=out,
-        dataset=settings.data,
+        data=settings.data,
         reconstructor=reconstructor,
         image_size=size,
         patch_size=patch,
         split_file=settings.split_file,
         ratio=schedules.parse(settings.ratio)(1, settings.epochs),
-        steps=str(settings.policy_masks),
+        steps=settings.policy_masks,
         workers=settings.policy_workers,
-        resume=(out / "settings.json").exists(),
         seed=settings.seed,
         device=settings.device,
         quiet=settings.quiet,

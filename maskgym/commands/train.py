@@ -18,92 +18,92 @@ from maskgym.commands.which_game import Game
 from maskgym.envs.rendering import beside, enlarge, grey
 from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
-from maskgym.registry import game_spec_of, make_agent
+from maskgym.learner import Learner, OwnLoop
+from maskgym.registry import agent_class, game_spec_of, make_agent
 from maskgym.training.folder import Folder
-from maskgym.training.learner import is_learner
-from maskgym.training.run import Plan, Run
+from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.watch import Verdict
 
 _JUDGED, _SHOWN = 64, 6  # images of the val split
 
 
-def masks(text: str) -> int:
-    """Read 200000 or 200_000."""
-    try:
-        return int(text.replace(",", ""))
-    except ValueError:
-        raise BadInput(f"{text!r} is no number of masks: write 200_000") from None
-
-
 @dataclass(frozen=True)
 class Train(Game):
-    """Train an agent: checkpoints, TensorBoard, metrics.csv and the agent itself in one folder."""
+    """Train an agent; the same command given again goes on where it was stopped."""
 
     agent: Annotated[str, tyro.conf.Positional]
-    """Name and settings, as a3c or "a3c?credit=own&lr=3e-4"."""
+    """Name and settings, as a3c or "a3c?width=48&lr=1e-3"."""
     out: Path
-    """Folder of the run; score the agent with NAME:FOLDER."""
+    """Folder of the run: checkpoints, TensorBoard, metrics.csv, the agent itself; score it with NAME:FOLDER."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     piece: int = 0
     """Images that go through the frozen network at once on a CPU; 0 = measured once and remembered."""
-    steps: str = "200_000"
-    """Masks to be paid for in all."""
+    steps: int = 200_000
+    """Env steps in all: one is one mask of one image."""
     workers: int = 2
-    """Processes that train side by side; agents that cannot be trained so take one."""
-    synchronous: bool = False
-    """One process with all workers' batches in one (A2C) instead of workers that do not wait (A3C)."""
-    resume: bool = False
-    """Go on from the last checkpoint in --out."""
+    """Processes that train side by side; agents with a loop of their own take one."""
+    mode: Literal["auto", "asynchronous", "synchronous"] = "auto"
+    """"asynchronous": workers that do not wait (A3C). "synchronous": one process with all workers' batches in one
+    (A2C). "auto": the first on CPUs, the second on a GPU, where kernels of several processes wait for each other."""
+    fresh: bool = False
+    """Throw away the run that is in --out and start over."""
     seed: int = 0
-    """Of weights and all chance."""
-    save_every: str = "10_000"
-    """Masks between two checkpoints."""
-    judge_every: str = "10_000"
-    """Masks between two looks at the val split; 0 = only at the end."""
-    on_worker_death: Literal["go-on", "stop"] = "go-on"
-    """What the other workers do when one dies."""
+    """Of weights and of all random keys."""
+    save_every: int = 10_000
+    """Env steps between two checkpoints."""
+    judge_every: int = 10_000
+    """Env steps between two plays of the val split; 0 = only at the end."""
+    on_worker_failure: Literal["go-on", "stop"] = "go-on"
+    """What the other workers do when one fails."""
     quiet: bool = False
     """No line of progress."""
 
     def __call__(self) -> int:
         """Train, and say how to go on."""
-        plan = Plan(
-            masks(self.steps),
-            self.workers,
-            self.synchronous,
-            masks(self.save_every),
-            masks(self.judge_every),
-            self.on_worker_death,
+        cls = self._learner()
+        settings = TrainerSettings(
+            self.steps, self.workers, self.synchronous, self.save_every, self.judge_every, self.on_worker_failure
         )
         keywords = self.keywords() | {"ratio": self.ratio, "piece": self.piece}
         torch.set_num_threads(1)  # processes run side by side
         val = Task(Settings.of({**keywords, "split": "val"}))
-        agent = make_agent(self.agent, game_spec=game_spec_of(val), seed=self.seed)
-        self._check(agent)
-        folder = Folder(self.out, self._about(agent, keywords), self.resume)
-        make_env = Games(self.env.removeprefix("maskgym:"), keywords, is_learner(agent))
-        if not is_learner(agent):
-            agent.attach(val.game.reconstructor)
-        paid = Run(agent, make_env, plan, folder, Judgement(val, self.ratio), self.quiet)()
-        name = self.agent.partition("?")[0]
-        if paid < plan.steps:
-            print(f"interrupted after {paid} masks; all is saved: go on with --resume")
+        agent: Any = make_agent(self.agent, game_spec=game_spec_of(val), seed=self.seed)
+        own_loop = issubclass(cls, OwnLoop)
+        folder = Folder(self.out, self._about(agent, keywords), self.fresh)
+        if own_loop and (there := folder.reached()):
+            if there >= self.steps:
+                return self._told(there)
+            print(f"maskgym: {agent.name} has a loop of its own, which cannot be resumed: starting over")
+        make_env = Games(self.env.removeprefix("maskgym:"), keywords, not own_loop)
+        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet)()
+        if done < self.steps:
+            print(f"interrupted after {done} env steps; all is saved: the same command goes on")
             return 130
-        print(f"trained for {paid} masks: `maskgym score {name}:{self.out}`, `tensorboard --logdir {self.out}`")
+        return self._told(done)
+
+    @property
+    def synchronous(self) -> bool:
+        """Is it one process with the batches of all workers in one?"""
+        return self.device != "cpu" if self.mode == "auto" else self.mode == "synchronous"
+
+    def _told(self, done: int) -> int:
+        name = self.agent.partition("?")[0]
+        print(f"trained for {done} env steps: `maskgym score {name}:{self.out}`, `tensorboard --logdir {self.out}`")
         return 0
 
-    def _check(self, agent: Agent) -> None:
-        if not agent.learns:
-            raise BadInput(f"agent {agent.name!r} does not learn: there is nothing to train")
-        if ":" in self.agent.partition("?")[0]:
-            raise BadInput(f"{self.agent!r} is a saved agent: name one to be trained, or --resume a run")
+    def _learner(self) -> type[Learner]:
+        """Refuse what cannot be trained."""
+        name, _, saved = self.agent.partition("?")[0].partition(":")
+        cls = agent_class(name)
+        if saved:
+            raise BadInput(f"{self.agent!r} is a saved agent: name one to be trained")
+        if not issubclass(cls, Learner):
+            raise BadInput(f"agent {name!r} does not learn: there is nothing to train")
         cores = os.cpu_count() or 1
-        if is_learner(agent):
-            if self.workers > cores and not self.synchronous:
-                print(f"maskgym: {self.workers} workers on {cores} cores will wait for each other: {cores} are enough")
-        elif self.resume:
-            raise BadInput(f"agent {agent.name!r} is trained in one go: train it anew in another --out")
+        if self.workers > cores and not self.synchronous and not issubclass(cls, OwnLoop):
+            print(f"maskgym: {self.workers} workers on {cores} cores will wait for each other: {cores} are enough")
+        return cls
 
     def _about(self, agent: Agent, keywords: dict[str, Any]) -> dict[str, Any]:
         """What a run is made from: a resumed run must be made from the same."""
@@ -111,7 +111,7 @@ class Train(Game):
             "agent": agent.name,
             "settings": asdict(agent.settings),
             "env": {"id": self.env.removeprefix("maskgym:"), **keywords},
-            "steps": masks(self.steps),
+            "steps": self.steps,
             "seed": self.seed,
             "synchronous": self.synchronous,
         }
@@ -124,10 +124,10 @@ class Games:
 
     name: str
     keywords: dict[str, Any]
-    choosing: bool = False  # does the agent choose the images itself?
+    choosing: bool = False  # does the trainer choose the images itself?
 
     def __call__(self, num_envs: int) -> Any:
-        """Make one of so many games; where the agent chooses the images, one that does not show the next by itself."""
+        """Make one of so many games, one that does not show the next image by itself where the trainer does."""
         import gymnasium as gym
 
         more: dict[str, Any] = {"autoreset_mode": "Disabled"} if self.choosing else {}
@@ -141,26 +141,26 @@ class Judgement:
     task: Task
     ratio: float
     images: int = field(init=False)
-    chance: np.ndarray = field(init=False)
+    random: np.ndarray = field(init=False)
     par: np.ndarray | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.images = count_images(self.task, min(_JUDGED, len(self.task.images)))
         random = make_agent("random", game_spec=game_spec_of(self.task), seed=0)
         plays = [play(random, self.task, self.ratio, images=self.images, seed=i).reward for i in range(8)]
-        self.chance = np.mean(plays, 0)
+        self.random = np.mean(plays, 0)
         try:
             table, _ = par.find(self.task, self.ratio, self.images)
-            self.par, self.chance = table.reward, table.random
+            self.par, self.random = table.reward, table.random
         except BadInput:
             self.par = None  # not searched for yet: `maskgym par` does that
 
     def __call__(self, agent: Agent) -> Verdict:
         """Let it play its best."""
         played = play(agent, self.task, self.ratio, images=self.images)
-        above = {"above random": 100.0 * float(played.reward.mean() / self.chance.mean() - 1.0)}
+        above = {"above random": 100.0 * float(played.reward.mean() / self.random.mean() - 1.0)}
         if self.par is not None:
-            above = {"points": points(played.reward, self.chance, self.par), **above}
+            above = {"points": points(played.reward, self.random, self.par), **above}
         return Verdict(above, self._picture(played.mask))
 
     def _picture(self, mask: np.ndarray) -> np.ndarray:

@@ -52,9 +52,7 @@ def finetune(settings: FineTune) -> dict[str, Any]:
     _check_runs(network, data, crop)
     if coverage is not None:
         print(f"weights from {settings.weights}: {coverage}")
-    folder = Folder(
-        settings.out, settings.resolved() | {"network_settings": _plain(about["settings"])}, settings.resume
-    )
+    folder = Folder(settings.out, settings.resolved() | {"network_settings": _plain(about["settings"])})
     if (settings.out / _SCORES).exists():
         return dict(json.loads((settings.out / _SCORES).read_text()))
     run = _Run(

@@ -150,10 +150,11 @@ class Task:
         """One bit, or one score, for each patch, row by row."""
         return action_space(self.settings.action_type, self.patches.count)
 
-    def fetch(self, index: np.ndarray) -> Tensor:
-        """Get images (B, C, *size) by their (B,) index."""
+    def fetch(self, index: np.ndarray | Tensor) -> Tensor:
+        """Get images (B, C, *size) by their (B,) index; one that lies on the device is not copied there."""
         if self._resident is not None:
-            return self._resident[torch.from_numpy(index).to(self.device)]
+            return self._resident[torch.as_tensor(index, device=self.device)]
+        index = index.numpy() if isinstance(index, Tensor) else index
         _ = self._sound[index]  # looks at those it has not met
         return torch.from_numpy(np.asarray(self.images.images)[index])
 

@@ -20,6 +20,7 @@ from maskgym.pretrain.data import Batch, flip
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.pretrain.teacher import parse_teacher
+from maskgym.pretrain_hooks import PretrainHooks
 
 
 class Told(NamedTuple):
@@ -69,7 +70,8 @@ class Loop:
         self.teacher = parse_teacher(settings.teacher, self.student)
         self.agent.attach(self.student, self.teacher.network if self.teacher else None)
         # An agent that learns must see all there is, to be the same in every process; others score their part.
-        self.sees_all = self.agent.learns or fabric.world_size == 1
+        self.hooks = self.agent if isinstance(self.agent, PretrainHooks) else PretrainHooks()
+        self.sees_all = self.hooks is self.agent or fabric.world_size == 1
         if not self.sees_all:
             self.agent.shard = (fabric.global_rank, fabric.world_size)
         made = make_optimiser(settings, self.student)
@@ -93,7 +95,7 @@ class Loop:
         """Take one step."""
         settings, epoch = self.settings, self.epoch
         if self._started != epoch:
-            self.agent.start_epoch(epoch, settings.epochs)
+            self.hooks.start_epoch(epoch, settings.epochs)
             self._started = epoch
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
@@ -156,13 +158,13 @@ class Loop:
         return flip(self.scores[batch.which], batch.flipped)
 
     def _ask(self, batch: Batch) -> Tensor:
-        remembers, images = self.agent.remembers, batch.images
+        remembers, images = self.hooks.remembers, batch.images
         scores = self.agent.sample(flip(images, batch.flipped) if remembers else images, batch.which)
         return flip(scores, batch.flipped) if remembers else scores
 
     def _as_stored(self, flipped: Tensor, *values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Turn images, mask and patch loss to how they are stored, for an agent that remembers patches by place."""
-        images, mask, cost = (flip(value, flipped) if self.agent.remembers else value for value in values)
+        images, mask, cost = (flip(value, flipped) if self.hooks.remembers else value for value in values)
         return images, mask, cost
 
     def _teach(self, batch: Batch, mask: Tensor) -> Told:
@@ -180,7 +182,7 @@ class Loop:
                 patch_loss = game.evaluate(images, hidden).patch_loss
                 loss = self.loss(patch_loss, hidden)
                 with self.fabric.autocast():
-                    own = self.agent.auxiliary_loss(*self._as_stored(flipped, images, hidden, patch_loss), index)
+                    own = self.hooks.auxiliary_loss(*self._as_stored(flipped, images, hidden, patch_loss), index)
                 loss = loss if own is None else loss + own
                 self.fabric.backward(loss / parts)
             losses.append(loss.detach())
@@ -189,12 +191,12 @@ class Loop:
 
     def _observe(self, batch: Batch, mask: Tensor, told: Told) -> Told:
         """Let the agent learn from what was paid: in every process from the whole batch."""
-        if not self.agent.learns:
+        if self.hooks is not self.agent:
             return told
         cost = told.patch_loss
         if self.fabric.world_size > 1:
             cost = self.fabric.all_gather(cost).flatten(0, 1)
-        figures = self.agent.observe(*self._as_stored(batch.flipped, batch.images, mask, cost), batch.which)
+        figures = self.hooks.observe(*self._as_stored(batch.flipped, batch.images, mask, cost), batch.which)
         return told._replace(figures=figures)
 
     # Standing

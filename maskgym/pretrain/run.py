@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from maskgym.agent import Agent, GameSpec
 from maskgym.data.source import Images, load
 from maskgym.errors import BadInput
+from maskgym.learner import trained_first
 from maskgym.masking import schedules
 from maskgym.networks.students import make_student
 from maskgym.pretrain import checkpoint
@@ -29,8 +30,7 @@ from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.pretrain.watch import Watch
 from maskgym.registry import agent_class, make_agent
 from maskgym.training.folder import Folder
-from maskgym.training.learner import is_learner
-from maskgym.training.run import interrupts
+from maskgym.training.interrupts import interrupts
 
 _LOOKED, _SHOWN = 64, 4  # images of the val split: measured, drawn
 _TELL = 10  # steps between two lines of metrics; on a GPU they are also the pace at which it is waited for
@@ -46,7 +46,7 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
     """
     agent = agent or settings.agent
     name, _, folder = agent.partition("?")[0].partition(":")
-    if not folder and is_learner(agent_class(name)):
+    if not folder and trained_first(agent_class(name)):
         raise BadInput(f"agent {name!r} is trained first: use `maskgym pretrain`, or name its folder as {name}:FOLDER")
     fabric = make_fabric(settings)
     train, val = (read_images(settings, split) for split in ("train", "val"))
@@ -57,7 +57,7 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
     loop = Loop(settings, student, made, feed.steps, feed.count, fabric)
     run = Run(settings, loop, feed, val)
     if fabric.is_global_zero:
-        Folder(settings.out, settings.of_the_run(), settings.resume or claimed)
+        Folder(settings.out, settings.of_the_run())
     fabric.barrier()
     return run()
 
@@ -67,7 +67,7 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
     patches, channels = settings.patches, train.images.shape[1]
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
     agent = make_agent(settings.agent, game_spec=GameSpec(patches, channels, ratio, str(device)), seed=settings.seed)
-    if agent.remembers and settings.crop:
+    if getattr(agent, "remembers", False) and settings.crop:
         raise BadInput(f"agent {agent.name!r} remembers the patches of every image, and crops move them: use no --crop")
     if settings.crop and (settings.score_every > 1 or settings.report):
         raise BadInput("random crops are new each time: with --crop use --score-every 1 and no --report")
@@ -88,7 +88,7 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
         raise BadInput(
             f"student {settings.student!r} answers {tuple(answer.shape[1:])}, not {(channels, *patches.size)}"
         )
-    agent.turns.zero_()
+    agent.drawn.zero_()
     return agent, student.train()
 
 
@@ -217,12 +217,12 @@ class Run:
     def _wished(self, images: Tensor, epoch: int) -> Tensor:
         """Give the masks that the agent would play now."""
         loop, agent = self.loop, self.loop.agent
-        turns, shard = agent.turns.clone(), agent.shard
+        drawn, shard = agent.drawn.clone(), agent.shard
         agent.shard = (0, 1)
         with torch.no_grad():
             hidden = int(loop.ratio(epoch, self.settings.epochs) * loop.patches.count + 1e-9)
             mask = agent.to_mask(agent.score(images), hidden, loop.hard_share(epoch, self.settings.epochs))
-        agent.turns.copy_(turns)
+        agent.drawn.copy_(drawn)
         agent.shard = shard
         return mask.view(-1, *loop.patches.grid)
 

@@ -31,7 +31,7 @@ _HEARS = (
     "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 _PACKAGES = ("maskgym", "torch", "monai", "numpy")
-_RUNS = ("pretrain", "finetune", "policy")  # commands that go on with --resume
+_RUNS = ("pretrain", "finetune")  # commands that go on with --resume
 _BEAT = 0.1  # seconds between two looks at a command
 _MARK = 1.0  # seconds between two marks of the time
 GRACE = 30.0  # seconds a command is given to save and leave

@@ -224,11 +224,11 @@ def agent_of(study: Study, method: Method) -> str:
 
 def trained_first(spec: str) -> bool:
     """Whether an agent is trained in an environment before it masks, and is not loaded from a folder."""
+    from maskgym import learner
     from maskgym.registry import agent_class
-    from maskgym.training.learner import is_learner
 
     name, _, folder = spec.partition("?")[0].partition(":")
-    return not folder and is_learner(agent_class(name))
+    return not folder and learner.trained_first(agent_class(name))
 
 
 def _player(stage: Stage, folder: Path) -> str:

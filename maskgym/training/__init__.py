@@ -1,1 +1,1 @@
-"""Training agents: many workers over shared weights, folders that outlive a kill, figures to watch."""
+"""The trainer of every learner: rollouts, updates, workers over shared weights, checkpoints, metrics."""

@@ -11,14 +11,14 @@ import numpy as np
 
 from maskgym.training.folder import Metrics
 
-_COLUMNS = ("masks", "seconds", "worker", "points", "above random", "reward", "policy loss", "value loss", "entropy")
-_MORE = ("mean probability", "gradient norm", "masks per second")
+_COLUMNS = ("env_steps", "seconds", "worker", "points", "above random", "reward", "loss", "policy loss", "value loss")
+_MORE = ("ranking loss", "gradient norm", "skipped", "env_steps per second")
 
 
 class Verdict(NamedTuple):
     """What a judge says of an agent on a fixed set of images."""
 
-    figures: dict[str, float]  # "points" where par is known, else "above random", in percent
+    metrics: dict[str, float]  # "points" where par is known, else "above random", in percent
     picture: np.ndarray | None = None  # (H, W, 3) uint8
 
 
@@ -30,57 +30,61 @@ class Watch:
 
     Args:
         folder: for TensorBoard and `metrics.csv`.
-        steps: masks to be paid for in all.
-        masks: masks paid for before this run began.
-        workers: how many processes tell.
+        steps: env steps of the whole training.
+        env_steps: those done when this start of it began.
+        workers: how many processes report.
         quiet: no line of progress.
     """
 
-    def __init__(self, folder: Path, steps: int, masks: int = 0, workers: int = 1, quiet: bool = False):
+    def __init__(self, folder: Path, steps: int, env_steps: int = 0, workers: int = 1, quiet: bool = False):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         from torch.utils.tensorboard import SummaryWriter
 
-        self.table = Metrics(folder, [*_COLUMNS, *_MORE], masks)
-        self.game_spec = SummaryWriter(str(folder), purge_step=masks)
-        self.started, self.first = time.monotonic(), masks
-        self.told = [(self.started, 0)] * workers  # when each last told its rate, and its masks then
+        self.table = Metrics(folder, [*_COLUMNS, *_MORE], env_steps, key="env_steps")
+        self.board = SummaryWriter(str(folder), purge_step=env_steps)
+        self.started, self.first = time.monotonic(), env_steps
+        self.skipped = [0.0] * workers  # updates skipped by each, since this start
+        self.last = [(self.started, 0)] * workers  # when each last reported, and its own env steps then
         self.verdict = ""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, disable=quiet)
-        self.bar = self.progress.add_task("training", total=steps, completed=masks)
+        self.bar = self.progress.add_task("training", total=steps, completed=env_steps)
         self.progress.start()
 
-    def hear(self, masks: int, figures: dict[str, float], worker: int = 0, own: int | None = None) -> None:
-        """Note what a worker told; `own` = masks it has paid for itself."""
+    def hear(self, env_steps: int, metrics: dict[str, float], worker: int = 0, own: int | None = None) -> None:
+        """Note what a worker reported; `own` = env steps of its own."""
         now = time.monotonic()
-        for name, value in figures.items():
-            self.game_spec.add_scalar(f"train/{name}", value, masks)
-        then, before = self.told[worker]
-        own = masks if own is None else own
-        if before and now > then:
-            self.game_spec.add_scalar(f"masks per second/worker {worker}", (own - before) / (now - then), masks)
-        self.told[worker] = (now, own)
-        self.table.add({**figures, **self._row(masks), "worker": worker})
-        self.advance(masks)
+        self.skipped[worker] = metrics.get("skipped", 0.0)
+        metrics = metrics | {"skipped": sum(self.skipped)}
+        for name, value in metrics.items():
+            self.board.add_scalar(f"train/{name}", value, env_steps)
+        then, own_then = self.last[worker]
+        own = env_steps if own is None else own
+        if own_then and now > then:
+            self.board.add_scalar(f"env_steps per second/worker {worker}", (own - own_then) / (now - then), env_steps)
+        self.last[worker] = (now, own)
+        self.table.add({**metrics, **self._row(env_steps), "worker": worker})
+        self.advance(env_steps)
 
-    def advance(self, masks: int) -> None:
+    def advance(self, env_steps: int) -> None:
         """Move the line of progress."""
-        text = f"training, {self.rate(masks):.0f} masks/s{self.verdict}"
-        self.progress.update(self.bar, completed=masks, description=text)
+        skipped = f", {sum(self.skipped):.0f} updates skipped (gradient not finite)" if any(self.skipped) else ""
+        text = f"training, {self.rate(env_steps):.0f} env steps/s{self.verdict}{skipped}"
+        self.progress.update(self.bar, completed=env_steps, description=text)
 
-    def judged(self, masks: int, verdict: Verdict) -> None:
+    def judged(self, env_steps: int, verdict: Verdict) -> None:
         """Note what the judge said."""
-        for name, value in verdict.figures.items():
-            self.game_spec.add_scalar(f"val/{name}", value, masks)
+        for name, value in verdict.metrics.items():
+            self.board.add_scalar(f"val/{name}", value, env_steps)
         if verdict.picture is not None:
-            self.game_spec.add_image("val/masks", verdict.picture, masks, dataformats="HWC")
-        self.verdict = "".join(f", {value:.1f} {name}" for name, value in list(verdict.figures.items())[:1])
-        self.table.add({**verdict.figures, **self._row(masks)})
-        self.advance(masks)
+            self.board.add_image("val/masks", verdict.picture, env_steps, dataformats="HWC")
+        self.verdict = "".join(f", {value:.1f} {name}" for name, value in list(verdict.metrics.items())[:1])
+        self.table.add({**verdict.metrics, **self._row(env_steps)})
+        self.advance(env_steps)
 
-    def rate(self, masks: int) -> float:
-        """Masks a second since this run began."""
-        return (masks - self.first) / max(time.monotonic() - self.started, 1e-9)
+    def rate(self, env_steps: int) -> float:
+        """Env steps a second since this start."""
+        return (env_steps - self.first) / max(time.monotonic() - self.started, 1e-9)
 
     def say(self, text: str) -> None:
         """Print above the line of progress."""
@@ -89,8 +93,8 @@ class Watch:
     def close(self) -> None:
         """Stop the line, write out what is left."""
         self.progress.stop()
-        self.game_spec.close()
+        self.board.close()
 
-    def _row(self, masks: int) -> dict[str, Any]:
-        seconds = time.monotonic() - self.started
-        return {"masks": masks, "seconds": round(seconds, 2), "masks per second": round(self.rate(masks), 1)}
+    def _row(self, env_steps: int) -> dict[str, Any]:
+        seconds = round(time.monotonic() - self.started, 2)
+        return {"env_steps": env_steps, "seconds": seconds, "env_steps per second": round(self.rate(env_steps), 1)}

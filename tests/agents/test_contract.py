@@ -12,10 +12,13 @@ from torch import Tensor
 
 from maskgym.agent import Agent, GameSpec
 from maskgym.game import Game
+from maskgym.learner import Learner
+from maskgym.pretrain_hooks import PretrainHooks
 from maskgym.registry import agent_class, make_agent, names
+from maskgym.training.update import train
 
 NAMES = names()
-LEARNERS = [name for name in NAMES if agent_class(name).learns]
+LEARNERS = [name for name in NAMES if issubclass(agent_class(name), Learner)]
 
 Make = Callable[..., Agent]
 
@@ -99,7 +102,7 @@ def test_leaves_a_learning_network_as_it_was(name: str, make: Make, student: tor
     modes = [module.training for module in student.modules()]
     state = {key: value.clone() for key, value in student.state_dict().items()}
     agent = make(name)
-    agent.start_epoch(1, 2)
+    hooks(agent).start_epoch(1, 2)
     agent.score(images)
     agent.sample(images, torch.arange(6))
     assert [module.training for module in student.modules()] == modes
@@ -111,16 +114,16 @@ def test_plays_along_while_the_network_learns(name: str, make: Make, student: to
     agent = make(name)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     for epoch in (1, 2):
-        agent.start_epoch(epoch, 2)
+        hooks(agent).start_epoch(epoch, 2)
         index = torch.arange(6)
         mask = agent.to_mask(agent.sample(images, index)).view(-1, *agent.patches.grid)
         loss = Game(student, agent.patches, agent.game_spec.ratio).evaluate(images, mask).patch_loss
-        extra = agent.auxiliary_loss(images, mask, loss, index)
+        extra = hooks(agent).auxiliary_loss(images, mask, loss, index)
         optimizer.zero_grad()
         (loss.mean() if extra is None else loss.mean() + extra).backward()
         before = [parameter.grad.clone() for parameter in student.parameters()]
-        figures = agent.observe(images, mask, loss.detach(), index)
-        assert all(isinstance(value, float) for value in figures.values())
+        metrics = hooks(agent).observe(images, mask, loss.detach(), index)
+        assert all(isinstance(value, float) for value in metrics.values())
         assert all(torch.equal(a, b.grad) for a, b in zip(before, student.parameters(), strict=True))
         optimizer.step()
 
@@ -152,8 +155,8 @@ def test_plays_the_vector_environment(
     observations, _ = env.reset(seed=0)
     mask = agent.act(observations)
     assert isinstance(mask, Tensor if output == "torch" else np.ndarray)
-    paid = env.step(mask)[4]["mask"]
-    assert (paid.reshape(mask.shape) == mask).all()
+    hidden = env.step(mask)[4]["mask"]
+    assert (hidden.reshape(mask.shape) == mask).all()
 
 
 def test_plays_for_all_patches_of_the_parallel_environment(
@@ -165,7 +168,7 @@ def test_plays_for_all_patches_of_the_parallel_environment(
     actions = agent.act(observations)
     assert set(actions) == set(env.agents)
     infos = env.step(actions)[4]
-    assert all(infos[patch]["hidden"] == bool(wish) for patch, wish in actions.items())
+    assert all(infos[patch]["hidden"] == bool(asked) for patch, asked in actions.items())
     assert agent.act({}) == {}
 
 
@@ -178,11 +181,11 @@ def test_learns_from_an_environment_the_same_way_twice(
     states = []
     for _ in range(2):
         agent = player(name, env)
-        before = {key: value.clone() for key, value in agent.state_dict().items() if key != "turns"}
-        assert agent.learn(env, 32, lambda done, figures: reports.append(done)) is agent
+        before = {key: value.clone() for key, value in agent.state_dict().items() if key != "drawn"}
+        assert train(agent, env, 64, lambda done, metrics: reports.append(done)) is agent
         states.append(agent.state_dict())
         assert any(not torch.equal(value, states[-1][key]) for key, value in before.items())
-    assert reports[-1] >= 32
+    assert reports[-1] >= 64
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
@@ -201,10 +204,15 @@ def test_scores_the_same_on_a_gpu(
 
 
 def play(agent: Agent, network: torch.nn.Module, images: Tensor, rounds: int = 2) -> None:
-    """A short life: sample, pay, observe."""
+    """A short life: sample, play, observe."""
     index = torch.arange(len(images))
     for _ in range(rounds):
         mask = agent.to_mask(agent.sample(images, index)).view(-1, *agent.patches.grid)
         with torch.no_grad():
             loss = Game(network, agent.patches, agent.game_spec.ratio).evaluate(images, mask).patch_loss
-        agent.observe(images, mask, loss, index)
+        hooks(agent).observe(images, mask, loss, index)
+
+
+def hooks(agent: Agent) -> PretrainHooks:
+    """What pre-training tells an agent, if it wants to be told."""
+    return agent if isinstance(agent, PretrainHooks) else PretrainHooks()

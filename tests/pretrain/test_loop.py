@@ -194,7 +194,6 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
         ({"hard_share": "soon"}, "no schedule"),
         ({"batch": 32}, "more than the 24 images"),
         ({"device": "tpu"}, "not here"),
-        ({"resume": True}, "no run"),
         ({"image_size": "16x16x"}, "not a size"),
         ({"patch_size": "4x4x4"}, "axes"),
     ],

@@ -124,8 +124,6 @@ def test_other_settings_are_named_and_those_that_change_nothing_are_not_asked(tm
     pretrain(settings)
     with pytest.raises(BadInput, match="lr was 0.001, is 0.5"):
         pretrain(replace(settings, lr=0.5, resume=True))
-    with pytest.raises(BadInput, match="--resume"):
-        pretrain(settings)
     pretrain(replace(settings, resume=True, workers=0, save_every=3, look_every=1))
 
 

@@ -77,7 +77,7 @@ def test_a_run_killed_in_any_stage_goes_on(tmp_path, monkeypatch, stage):
         if stage == "reconstructor":
             patch.setattr("maskgym.commands.reconstructor.held_out", dying)
         elif stage == "policy":
-            patch.setattr("maskgym.commands.train.Run.__call__", dying)
+            patch.setattr("maskgym.commands.train.Trainer.__call__", dying)
         else:
             patch.setattr("maskgym.pretrain.run.Run._look", dying)
         with pytest.raises(Killed):

@@ -1,0 +1,238 @@
+"""A training from the first mask to the last: workers or one process, checkpoints, metrics, a clean end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal
+
+from torch import Tensor
+
+from maskgym.errors import BadInput
+from maskgym.learner import Learner, OwnLoop
+from maskgym.training.folder import Folder
+from maskgym.training.interrupts import interrupts
+from maskgym.training.update import TELL_EVERY, SkipWatch, copy_weights, make_optimizer, updates
+from maskgym.training.watch import Judge, Watch
+from maskgym.training.worker_pool import WorkerFailure, WorkerMetrics, WorkerPool
+
+MakeEnv = Callable[[int], Any]  # (num_envs) -> vector environment; picklable where workers are spawned
+
+_OWN_LOOP = 64  # environments of an agent that brings its own loop
+_TRY_AGAIN = 30.0  # seconds until a checkpoint is tried again that found a worker at work
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a learner is trained."""
+
+    steps: int = 200_000
+    """Env steps (masks played) in all."""
+    workers: int = 2
+    """Processes that train side by side."""
+    synchronous: bool = False
+    """One process with the batches of all workers in one (A2C) instead of workers that do not wait (A3C)."""
+    save_every: int = 10_000
+    """Env steps between two checkpoints."""
+    judge_every: int = 10_000
+    """Env steps between two plays of the val split; 0 = only at the end."""
+    on_worker_failure: Literal["go-on", "stop"] = "go-on"
+    """What the other workers do when one fails."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.workers < 1 or self.save_every < 1 or self.judge_every < 0:
+            raise BadInput(
+                f"steps {self.steps}, workers {self.workers} and save_every {self.save_every} must be at least 1, "
+                f"judge_every {self.judge_every} at least 0"
+            )
+
+
+class Trainer:
+    """One training; called, it goes on from the folder's last checkpoint.
+
+    Args:
+        agent: to be trained; its weights are changed in place.
+        make_env: makes a vector environment of so many games.
+        settings: how.
+        folder: where it is kept.
+        judge: says how good the agent is.
+        quiet: no line of progress.
+    """
+
+    def __init__(
+        self,
+        agent: Learner,
+        make_env: MakeEnv,
+        settings: TrainerSettings,
+        folder: Folder,
+        judge: Judge | None = None,
+        quiet: bool = False,
+    ):
+        self.agent, self.make_env, self.settings, self.folder = agent, make_env, settings, folder
+        self.judge, self.quiet = judge, quiet
+        self.env_steps = 0
+        self._saved = self._judged = 0
+        self._try_again = 0.0  # not to ask the workers for rest before
+        self._copy: Any = None  # of the agent, that stands still while it is judged
+        self._unjudged = False  # is there a copy that was not judged yet?
+
+    def __call__(self) -> int:
+        """Train; returns the env steps: fewer than planned if it was interrupted."""
+        if isinstance(self.agent, OwnLoop):
+            self._by_itself(self.agent)
+        elif self.settings.synchronous:
+            self._in_one_process()
+        else:
+            self._by_workers()
+        return self.env_steps
+
+    def _by_workers(self) -> None:
+        optimizer, count = make_optimizer(self.agent), self.settings.workers
+        done = self.folder.load(self.agent, optimizer)
+        if done and len(done) != count:
+            done = [sum(done) // count + (i < sum(done) % count) for i in range(count)]
+        batch = self.agent.settings.images * self.agent.settings.masks
+        make = _Sized(self.make_env, batch)
+        pool = WorkerPool(
+            self.agent, optimizer, make, self.settings.steps, count, done or None, self.settings.on_worker_failure
+        )
+        self._begin(pool.env_steps)
+        with interrupts() as asked, closing(pool.run()) as messages:
+            first = next(messages, None)  # the workers are there: from here on this process may have threads
+            with closing(self._watch(count)) as watch:
+                for message in chain([first], messages):
+                    self.env_steps = pool.env_steps
+                    if isinstance(message, WorkerFailure):
+                        watch.say(message.reason)
+                    elif isinstance(message, WorkerMetrics):
+                        own = int(pool.signals.updates[message.worker]) * batch
+                        watch.hear(message.env_steps, message.metrics, message.worker, own)
+                    else:
+                        watch.advance(self.env_steps)
+                    if asked():
+                        break
+                    self._at_rest(pool, optimizer, watch)
+                messages.close()  # all workers have ended
+                self.env_steps = pool.env_steps
+                self._finish(watch, optimizer, pool.signals.updates.tolist())
+        if pool.failures and self.env_steps < self.settings.steps and not asked():
+            why = pool.failures[-1].reason.strip().splitlines()[-1]
+            raise BadInput(
+                f"stopped after {self.env_steps} env steps, which are saved ({why}): repair it and start it again"
+            )
+
+    def _at_rest(self, pool: WorkerPool, optimizer: Any, watch: Watch) -> None:
+        """Take what is due while no worker changes the weights; where one does not rest, say who, and try later."""
+        if time.monotonic() < self._try_again:
+            return
+        due = self._time_to_judge() or self._time_to_save()
+        resting: AbstractContextManager[list[int]] = pool.rest() if due else nullcontext([])
+        with resting as late:
+            if late:
+                who = " and ".join(f"worker {rank}" for rank in late)
+                watch.say(
+                    f"no checkpoint at {self.env_steps} env steps: {who} did not come to rest; trying again later"
+                )
+                self._try_again = time.monotonic() + _TRY_AGAIN
+                return
+            self.env_steps = pool.env_steps
+            self._take(optimizer, pool.signals.updates.tolist())
+        self._say(watch)
+
+    def _in_one_process(self) -> None:
+        optimizer = make_optimizer(self.agent)
+        first = sum(self.folder.load(self.agent, optimizer))
+        env = self.make_env(self.agent.settings.images * self.agent.settings.masks * self.settings.workers)
+        self._begin(first * env.num_envs)
+        number, skips, told = first, SkipWatch(), time.monotonic()
+        metrics: dict[str, Tensor] = {}
+        with interrupts() as asked, closing(self._watch()) as watch:
+            for number, metrics in updates(self.agent, env, self.settings.steps, optimizer, first):
+                self.env_steps = number * env.num_envs
+                skips.add(metrics)
+                if time.monotonic() - told > TELL_EVERY:
+                    told = time.monotonic()
+                    watch.hear(self.env_steps, skips.tell(metrics))
+                if asked():
+                    break
+                self._take(optimizer, [number])
+                self._say(watch)
+            if metrics:
+                watch.hear(self.env_steps, skips.tell(metrics))
+            self._finish(watch, optimizer, [number])
+
+    def _by_itself(self, agent: OwnLoop) -> None:
+        env = self.make_env(_OWN_LOOP)
+        self._begin(0)
+        with interrupts() as asked, closing(self._watch()) as watch:
+
+            def report(env_steps: int, metrics: dict[str, float]) -> None:
+                self.env_steps = env_steps
+                watch.hear(env_steps, metrics)
+                if asked():
+                    raise _Enough
+                self._take()
+                self._say(watch)
+
+            with suppress(_Enough):
+                agent.learn(env, self.settings.steps, report)
+            self._finish(watch)
+
+    def _watch(self, workers: int = 1) -> Watch:
+        return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet)
+
+    def _begin(self, env_steps: int) -> None:
+        self.env_steps = self._saved = self._judged = env_steps
+
+    def _time_to_save(self) -> bool:
+        return self.env_steps - self._saved >= self.settings.save_every
+
+    def _time_to_judge(self) -> bool:
+        every = self.settings.judge_every
+        return self.judge is not None and every > 0 and self.env_steps - self._judged >= every
+
+    def _take(self, optimizer: Any = None, done: list[int] | None = None) -> None:
+        """Copy the agent to be judged, and save it, where that is due."""
+        if self._time_to_judge():
+            self._keep_copy()
+        if self._time_to_save():
+            self.folder.save(self.agent, optimizer, done)
+            self._saved = self.env_steps
+
+    def _finish(self, watch: Watch, optimizer: Any = None, done: list[int] | None = None) -> None:
+        self.folder.save(self.agent, optimizer, done)
+        self._keep_copy()
+        self._say(watch)
+
+    def _keep_copy(self) -> None:
+        """Copy the agent as it is now, to be judged when the workers are at it again."""
+        if self.judge is None:
+            return
+        if self._copy is None:
+            self._copy = deepcopy(self.agent)
+        copy_weights(self.agent, self._copy)
+        self._judged, self._unjudged = self.env_steps, True
+
+    def _say(self, watch: Watch) -> None:
+        if self.judge is not None and self._unjudged:
+            watch.judged(self._judged, self.judge(self._copy))
+            self._unjudged = False
+
+
+class _Enough(Exception):
+    """Thrown out of a loop that is not ours, between two updates."""
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """A maker of environments of one size, picklable."""
+
+    make: MakeEnv
+    num_envs: int
+
+    def __call__(self) -> Any:
+        return self.make(self.num_envs)
