@@ -12,6 +12,7 @@ from typing import Any
 from tyro.conf import UseAppendAction
 
 from maskgym.commands.which_game import Game
+from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
 
@@ -23,7 +24,7 @@ class View(Game):
     """
 
     env: str = "MaskMIMSmall-v0"
-    """A registered id, see `maskgym envs`."""
+    """A registered id, see `maskgym envs`; with MaskMIMQuery-v0 the page begins with the query game."""
     agent: UseAppendAction[tuple[str, ...]] = ()
     """An agent to compare with, as a3c:runs/a3c; may be given several times. Those that need no training are there."""
     more_data: UseAppendAction[tuple[str, ...]] = ()
@@ -32,6 +33,8 @@ class View(Game):
     """Which images: train, val or test."""
     ratio: float = 0.75
     """Share of the patches that is hidden at the start; the page changes it."""
+    queries: int = 16
+    """Masks that may be tried in an episode of the query game."""
     port: int = 8000
     """Port of the page on 127.0.0.1; 0 = any that is free."""
     no_browser: bool = False
@@ -59,20 +62,35 @@ class View(Game):
 
         if self.ratio not in RATIOS:
             raise BadInput(f"ratio {self.ratio} is none of the page's: choose a multiple of 0.05 from 0.05 to 0.95")
-        every = (self, *(replace(self, data=data) for data in self.more_data))
-        games = {_title(game): game.maker() for game in every}
-        first = next(iter(games.values()))(self.ratio)
+        if self.queries < 1:
+            raise BadInput(f"queries {self.queries} must be at least 1")
+        one, several = self._one_mask()
+        games = {_title(game): game.maker() for game in (one, *(replace(one, data=data) for data in self.more_data))}
+        first = next(iter(games.values()))(self.ratio, 0)
         for spec in self.agent:
             make_agent(spec, first, seed=0)
-        return Session(games, self.agent, self.ratio)
+        return Session(games, self.agent, self.ratio, self.queries, several)
 
-    def maker(self) -> Callable[[float], Any]:
-        """How this game's environment is made at a ratio."""
+    def _one_mask(self) -> tuple[View, bool]:
+        """The same with the environment of one step, and whether that of several was named."""
+        name = self.env.removeprefix("maskgym:")
+        if name not in QUERY_IDS:
+            return self, False
+        keywords = {key: value for key, value in QUERY_IDS[name].items() if key != "queries"}
+        return replace(self, env=next(other for other in IDS if IDS[other] == keywords)), True
+
+    def maker(self) -> Callable[[float, int], Any]:
+        """How this game's environment is made at a ratio, with so many queries; 0 = one mask."""
         import gymnasium as gym
 
         keywords = {**self.keywords(), "split": self.split}
-        env_id = f"maskgym:{self.env.removeprefix('maskgym:')}"
-        return lambda ratio: gym.make(env_id, **{**keywords, "ratio": ratio})
+
+        def make(ratio: float, queries: int) -> Any:
+            if queries:
+                return gym.make("maskgym:MaskMIMQuery-v0", **keywords, ratio=ratio, queries=queries)
+            return gym.make(self.name, **keywords, ratio=ratio)
+
+        return make
 
 
 def _title(game: View) -> str:

@@ -33,12 +33,14 @@ _HEADERS = {
 
 
 def make_app(session: Session) -> Starlette:
-    """Make the application: four questions, and the files of the page."""
+    """Make the application: six questions, and the files of the page."""
     questions: dict[str, Callable[..., Any]] = {
         "about": session.about,
         "image": session.image,
         "score": session.score,
         "play": session.play,
+        "begin": session.begin,
+        "query": session.query,
     }
 
     async def answer(request: Request) -> Response:

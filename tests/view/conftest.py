@@ -10,13 +10,19 @@ from maskgym.view.session import Session
 
 @pytest.fixture(scope="session")
 def session():
-    def volumes(ratio):
-        return gym.make("maskgym:MaskMIM3D-v0", split="test", ratio=ratio)
+    def game(env_id):
+        size = {"MaskMIM3D-v0": "32x32x32", "MaskMIMSmall-v0": "64x64"}[env_id]
+        network = {"MaskMIM3D-v0": "phantoms-3d", "MaskMIMSmall-v0": "phantoms-64"}[env_id]
 
-    def small(ratio):
-        return gym.make("maskgym:MaskMIMSmall-v0", split="test", ratio=ratio)
+        def make(ratio, queries):
+            if queries:
+                more = {"image_size": size, "reconstructor": network, "queries": queries}
+                return gym.make("maskgym:MaskMIMQuery-v0", split="test", ratio=ratio, **more)
+            return gym.make(f"maskgym:{env_id}", split="test", ratio=ratio)
 
-    return Session({"small": small, "volumes": volumes})
+        return make
+
+    return Session({"small": game("MaskMIMSmall-v0"), "volumes": game("MaskMIM3D-v0")}, queries=3)
 
 
 @pytest.fixture(scope="session")

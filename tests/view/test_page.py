@@ -144,6 +144,23 @@ def test_game_ratio_and_slice_are_chosen_on_the_page(page):
     until(page, lambda: page.execute_script("return document.getElementById('board').toDataURL()") != before)
 
 
+def test_the_query_game_tells_only_what_was_played(page):
+    page.find_element(By.ID, "several").click()
+    until(page, lambda: "3 queries left" in text(page, "episode-told"))
+    page.find_element(By.ID, "fill").click()
+    assert text(page, "reward") == ""
+    for played in range(1, 4):
+        page.find_element(By.ID, "query").click()
+        until(page, lambda played=played: len(page.find_elements(By.CSS_SELECTOR, "#queries li")) == played)
+        assert reward(page) > 0
+        page.find_element(By.ID, "clear").click()
+        page.find_element(By.ID, "fill").click()
+    assert text(page, "episode-told").startswith("The episode is over")
+    assert not page.find_element(By.ID, "query").is_enabled()
+    page.find_element(By.ID, "again").click()
+    until(page, lambda: "3 queries left" in text(page, "episode-told"))
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_cut_off_at_any_width_in_light_or_dark(page, width):
     resize(page, width)

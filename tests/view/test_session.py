@@ -77,3 +77,31 @@ def test_a_volume_is_shown_slice_by_slice(session):
 def test_what_the_page_cannot_mean_is_refused(session, question, said):
     with pytest.raises(BadInput, match=said):
         question(session)
+
+
+def test_the_query_game_is_played_as_the_environment_plays_it(session):
+    env = gym.make("maskgym:MaskMIMQuerySmall-v0", split="test", queries=3)
+    _, info = env.reset(options={"index": 4})
+    begun = session.begin("small", 0.75, 4)
+    assert begun["baseline"] == pytest.approx(info["baseline"])
+    for step in range(3):
+        mask = random.Random(step).sample(range(64), 48)
+        action = np.zeros(64, np.int8)
+        action[mask] = 1
+        _, gain, over, _, info = env.step(action)
+        told = session.query(begun["episode"], mask)
+        assert (told["gain"], told["best"]) == pytest.approx((gain, info["best"]))
+        assert told["left"] == 2 - step
+        assert told["over"] == over
+    with pytest.raises(BadInput, match="over: begin another"):
+        session.query(begun["episode"], mask)
+    with pytest.raises(BadInput, match="gone: begin another"):
+        session.query("nothing", mask)
+
+
+def test_only_the_newest_episodes_are_kept(session):
+    first = session.begin("small", 0.75, 0)["episode"]
+    for _ in range(8):
+        session.begin("small", 0.75, 0)
+    with pytest.raises(BadInput, match="gone"):
+        session.query(first, list(range(48)))

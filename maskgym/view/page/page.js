@@ -12,6 +12,7 @@ const state = {
   rivals: new Map(), // agent -> what it hides, null while it thinks
   cursor: -1, // patch under the keyboard, -1 = none
   outlines: false,
+  episode: null, // of the query game: {name, baseline, left, over, tried: [answers]}, null in the game of one mask
 };
 
 async function ask(question, body) {
@@ -63,6 +64,7 @@ async function show(index, plane = null, keep = false) {
   const count = told.grid.reduce((a, b) => a * b);
   $("task").textContent = `Hide ${told.budget} of ${count} patches so that a frozen network rebuilds the image badly. ${told.name}`;
   history.replaceState(null, "", `#${new URLSearchParams({ ...where(), plane: told.size.length === 2 ? "" : told.plane })}`);
+  if (!keep) await begin();
   draw();
   await Promise.all([score(), ...[...state.rivals.keys()].map(think)]);
 }
@@ -79,6 +81,7 @@ const load = (source) => new Promise((resolve, reject) => {
 let busy = false, stale = false;
 async function score() {
   draw();
+  if (state.episode) return; // in the query game only masks that are played are told
   if (busy) { stale = true; return; }
   busy = true;
   try {
@@ -94,6 +97,54 @@ async function score() {
   }
   busy = false;
   draw();
+}
+
+// The query game: a few masks may be tried, and only those are told
+
+async function begin() {
+  state.episode = null;
+  if (!$("several").checked) return;
+  const told = await ask("begin", where());
+  state.episode = { name: told.episode, baseline: told.baseline, left: told.left, over: false, tried: [] };
+}
+
+async function query() {
+  const episode = state.episode;
+  if (!episode || episode.over || busy || state.mask.size !== state.image.budget) return;
+  busy = true;
+  try {
+    const told = await ask("query", { episode: episode.name, mask: [...state.mask], plane: state.image.plane });
+    if (episode === state.episode) {
+      Object.assign(episode, { left: told.left, over: told.over });
+      episode.tried.push(told);
+      state.mine = told;
+    }
+    complain();
+  } catch (error) {
+    complain(error);
+  }
+  busy = false;
+  draw();
+}
+
+function drawEpisode() {
+  const episode = state.episode, full = state.mask.size === state.image.budget;
+  $("episode").hidden = $("query").hidden = !episode;
+  $("again").hidden = !episode?.tried.length;
+  if (!episode) return;
+  $("query").disabled = !full || episode.over;
+  const last = episode.tried.at(-1), best = last ? last.best : episode.baseline;
+  const earned = `best reward ${said(best)}, ${said(best - episode.baseline)} above the random mask it began with`;
+  const bestPoints = last?.best_points === null || !last ? "" : ` (${last.best_points.toFixed(0)} points)`;
+  $("episode-told").textContent = episode.over
+    ? `The episode is over: ${earned}${bestPoints}.`
+    : `${episode.left} ${episode.left === 1 ? "query" : "queries"} left; ${earned}${bestPoints}. Playing the best mask again ends the episode.`;
+  $("queries").replaceChildren(...episode.tried.map((told) => {
+    const line = document.createElement("li");
+    line.textContent = `reward ${said(told.reward)}${told.gain > 0 ? `, gained ${said(told.gain)}` : ""}`;
+    line.className = told.reward === best ? "best" : "";
+    return line;
+  }));
 }
 
 async function think(agent) {
@@ -251,7 +302,8 @@ function draw() {
   drawMask(board, state.mask, state.cursor);
   const left = state.image.budget - state.mask.size, mine = state.mine;
   $("count").textContent = left ? `${state.mask.size} of ${state.image.budget} hidden, ${left} to go` : `${state.image.budget} hidden`;
-  const whole = mine && mine.reward !== null && !left;
+  // In the query game what is told is of the mask played last, whatever has been painted since.
+  const whole = mine && mine.reward !== null && (state.episode ? true : !left);
   $("reward").textContent = whole ? `reward ${said(mine.reward)}` : "";
   $("reward").dataset.value = whole ? mine.reward : "";
   $("points").textContent = whole ? points(mine) : "";
@@ -266,6 +318,7 @@ function draw() {
   $("clear").disabled = !state.mask.size;
   $("undo").disabled = !state.strokes.length;
   $("fill").disabled = !left;
+  drawEpisode();
   drawRivals();
   drawScale(whole ? mine : null);
 }
@@ -365,11 +418,14 @@ $("labels").addEventListener("change", () => { state.outlines = $("labels").chec
 $("clear").addEventListener("click", clear);
 $("undo").addEventListener("click", undo);
 $("fill").addEventListener("click", fill);
+$("query").addEventListener("click", query);
+$("several").addEventListener("change", () => show(state.image.index, state.image.plane).catch(complain));
+$("again").addEventListener("click", () => show(state.image.index, state.image.plane).catch(complain));
 $("choices").addEventListener("submit", (event) => event.preventDefault());
 document.addEventListener("keydown", (event) => {
   if (!state.image || event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=number], select")) return;
   const key = event.key.toLowerCase(), agents = [...$("players").children];
-  const does = { n: () => step(1), p: () => step(-1), c: clear, u: undo, r: fill, l: () => $("labels").click() };
+  const does = { n: () => step(1), p: () => step(-1), c: clear, u: undo, r: fill, q: query, l: () => $("labels").click() };
   if (does[key]) does[key]();
   else if (key === "0") agents.find((one) => one.dataset.agent === "par")?.click();
   else if (/^[1-9]$/.test(key)) agents[Number(key) - 1]?.click();
@@ -399,6 +455,7 @@ async function start() {
     button.addEventListener("click", () => toggle(agent));
     return button;
   }));
+  $("several").checked = state.about.several;
   await show(Number(asked.get("index")) || 0, asked.get("plane") ? Number(asked.get("plane")) : null);
 }
 start().catch(complain);
