@@ -34,7 +34,8 @@ def student_of(kind, dims=2, size=(), patch=16, **more):
     torch.manual_seed(3)
     student = make_student(name, 1, Patches(size, (patch,) * len(size)), {**settings, **more})
     for weight in student.state_dict().values():
-        weight += 0.1 * torch.randn_like(weight)
+        if weight.is_floating_point():
+            weight += 0.1 * torch.randn_like(weight)
     return student.eval()
 
 
