@@ -75,6 +75,8 @@ class Train(Game):
             if there >= self.steps:
                 return self._told(there)
             print(f"maskgym: {agent.name} has a loop of its own, which cannot be resumed: starting over")
+        if self.device != "cpu" and self.mode == "auto" and not own_loop:
+            print("maskgym: one process plays all batches: on a GPU kernels of several would wait for each other")
         make_env = Games(self.env.removeprefix("maskgym:"), keywords, not own_loop)
         done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet)()
         if done < self.steps:

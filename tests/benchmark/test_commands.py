@@ -20,9 +20,7 @@ def test_par_is_searched_and_then_found_by_score_without_being_told(game_options
     (path,) = (tmp_path / "cache" / "par").glob("*.safetensors")
     assert pars.read(path).tables["0.5"].sources == ["variance"]
     out = tmp_path / "score"
-    assert (
-        run(["score", "search?evaluations=16", *game_options, "--ratio", "0.5", "--seeds", "1", "--out", str(out)]) == 0
-    )
+    assert run(["score", "search?queries=16", *game_options, "--ratio", "0.5", "--seeds", "1", "--out", str(out)]) == 0
     assert "also from variance" in (out / "score.md").read_text()
 
 
@@ -105,7 +103,7 @@ def test_the_searching_agent_gains_by_every_evaluation(task, par_file):
     table = pars.read(par_file).tables["0.75"]
     reached = [
         points(
-            play(seat(f"search?evaluations={n}", task, 0.75, 0), task, 0.75, images=6).reward,
+            play(seat(f"search?queries={n}", task, 0.75, 0), task, 0.75, images=6).reward,
             table.random,
             table.reward,
         )
