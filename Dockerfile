@@ -6,14 +6,14 @@ FROM python:3.11-slim-bookworm
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 MPLBACKEND=Agg
 
-RUN useradd --create-home maskgym
+RUN useradd --create-home --uid 1000 maskgym
 WORKDIR /opt/maskgym
 COPY constraints.txt ./
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' constraints.txt)"
 COPY . .
 RUN pip install -c constraints.txt ".[view,pettingzoo]"
 
-USER maskgym
+USER 1000
 WORKDIR /home/maskgym
 ENTRYPOINT ["maskgym"]
 CMD ["--help"]

@@ -61,6 +61,7 @@ class Trainer:
         folder: where it is kept.
         judge: says how good the agent is.
         quiet: no line of progress.
+        log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Trainer:
         folder: Folder,
         judge: Judge | None = None,
         quiet: bool = False,
+        log: str = "tensorboard",
     ):
         self.agent, self.make_env, self.settings, self.folder = agent, make_env, settings, folder
-        self.judge, self.quiet = judge, quiet
+        self.judge, self.quiet, self.log = judge, quiet, log
         self.env_steps = 0
         self._saved = self._judged = 0
         self._try_again = 0.0  # when the workers may be asked for rest
@@ -185,7 +187,7 @@ class Trainer:
             self._finish(watch)
 
     def _watch(self, workers: int = 1) -> Watch:
-        return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet)
+        return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet, self.log)
 
     def _begin(self, env_steps: int) -> None:
         self.env_steps = self._saved = self._judged = env_steps
