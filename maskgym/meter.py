@@ -13,10 +13,12 @@ class Meter:
 
     def __init__(self) -> None:
         self.total = 0
+        self.backward = 0  # those of them that went back, ever: whoever asked for any has seen gradients
 
-    def add(self, queries: int) -> None:
+    def add(self, queries: int, backward: bool = False) -> None:
         """Count so many more."""
         self.total += queries
+        self.backward += queries if backward else 0
 
     def per_image(self, images: int) -> int:
         """Give the queries an image and start anew; where images were asked for unevenly, their mean rounded up."""
@@ -41,7 +43,7 @@ class Metered(nn.Module):
         self.meter.add(len(images))
         answer = self.network(images, mask)
         if is_grad_enabled() and answer.requires_grad:
-            answer.register_hook(lambda _: self.meter.add(2 * len(images)))
+            answer.register_hook(lambda _: self.meter.add(2 * len(images), backward=True))
         return answer
 
 

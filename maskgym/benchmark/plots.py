@@ -1,77 +1,112 @@
-"""The bar chart of a scoring: points of every agent with their intervals, a panel for each ratio."""
+"""The pictures of a scoring: bars of points with their intervals, and curves of points against what they cost."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from maskgym.benchmark.score import MODES
-from maskgym.benchmark.table import Scores
+import numpy as np
+
+from maskgym.benchmark.players import short
+from maskgym.benchmark.results import MODES
+from maskgym.benchmark.statistics import Interval
+from maskgym.benchmark.tables import Scores
 from maskgym.errors import BadInput
 
-_INK, _QUIET = "#1f2430", "#8a90a0"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, QUIET, GRID = "#1f2430", "#8a90a0", "#e6e8ee"
+COLOURS = ("#bc3754", "#1f6f8b", "#e0a030", "#5b7f3b", "#7a5195", "#8a90a0", "#d2691e", "#2e8b8b", "#444a5c", "#c77cba")
 _FILLED, _EMPTY = "#bc3754", "#e9b7c2"  # deterministic, sampled
 
 
-def draw(scores: Scores, path: Path) -> None:
-    """Write the chart as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def bars(scores: Scores, path: Path) -> None:
+    """Write a bar chart: an agent a row, a panel for each ratio."""
     from matplotlib.patches import Patch
 
     ratios = list(scores.pars)
-    agents = list(dict.fromkeys(line.agent for line in scores.lines))
-    middle = ratios[-1]
     by = {(line.agent, line.ratio, line.mode): line.points for line in scores.lines}
-    agents.sort(key=lambda agent: by[agent, middle, MODES[0]].value)
-    height = 1.5 + 0.42 * len(agents)
-    figure = Figure(figsize=(2.0 + 3.6 * len(ratios), height), layout="constrained")
-    FigureCanvasAgg(figure)
+    agents = [line.agent for line in reversed(scores.of(ratios[-1]))]
+    figure = new_figure(2.0 + 3.6 * len(ratios), 1.5 + 0.42 * len(agents))
     panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False)[0]
+    lows = [one.low for one in by.values() if one.low == one.low]
     for panel, ratio in zip(panels, ratios, strict=True):
         for mode, colour, shift, thick in ((MODES[1], _EMPTY, -0.2, 0.34), (MODES[0], _FILLED, 0.14, 0.42)):
             for row, agent in enumerate(agents):
-                interval = by[agent, ratio, mode]
-                if interval.value != interval.value:  # no par above chance: no points
+                one = by[agent, ratio, mode]
+                if one.value != one.value:  # no par above random masks: no points
                     continue
-                panel.barh(row + shift, interval.value, thick, color=colour, zorder=2)
-                ends = [[max(0.0, interval.value - interval.low)], [max(0.0, interval.high - interval.value)]]
-                panel.errorbar(interval.value, row + shift, xerr=ends, color=_INK, lw=1.2, capsize=2, zorder=3)
+                panel.barh(row + shift, one.value, thick, color=colour, zorder=2)
+                panel.errorbar(one.value, row + shift, xerr=ends(one), color=INK, lw=1.2, capsize=2, zorder=3)
                 if mode == MODES[0]:
-                    far = max(interval.high, interval.value, 0)
-                    panel.annotate(
-                        f"{interval.value:.0f}",
-                        (far, row + shift),
-                        xytext=(5, 0),
-                        textcoords="offset points",
-                        va="center",
-                        fontsize=9,
-                        color=_INK,
-                    )
-        panel.axvline(100, color=_INK, lw=1, ls=(0, (4, 3)), zorder=1)
-        panel.axvline(0, color=_INK, lw=1, zorder=1)
-        panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=_INK)
-        panel.set_xlim(min(0, min(i.low for i in by.values() if i.low == i.low)) - 4, 118)
-        panel.set_xticks([0, 25, 50, 75, 100], ["chance", "25", "50", "75", "par"])
-        panel.set_yticks(range(len(agents)), [_short(agent) for agent in agents])
-        panel.grid(axis="x", color="#e6e8ee", zorder=0)
-        panel.tick_params(length=0, colors=_INK)
-        for side in panel.spines.values():
-            side.set_visible(False)
-    about = scores.about
-    title = f"Points on {about['env'].removeprefix('maskgym:')}: {about['images']} {about['split']} images"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=_INK)
+                    place = (max(one.high, one.value, 0), row + shift)
+                    how = {"textcoords": "offset points", "va": "center", "fontsize": 9, "color": INK}
+                    panel.annotate(f"{one.value:.0f}", place, xytext=(5, 0), **how)
+        panel.axvline(100, color=INK, lw=1, ls=(0, (4, 3)), zorder=1)
+        panel.axvline(0, color=INK, lw=1, zorder=1)
+        panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=INK)
+        panel.set_xlim(min([0, *lows]) - 4, 118)
+        panel.set_xticks([0, 25, 50, 75, 100], ["random", "25", "50", "75", "par"])
+        panel.set_yticks(range(len(agents)), [plain_text(short(agent)) for agent in agents])
+        dress(panel, "x")
+        panel.spines[:].set_visible(False)
+    game = scores.manifest["game"]
+    title = f"Points on {game['env']}: {scores.pars[ratios[0]]['images']} {game['split']} images"
+    figure.suptitle(plain_text(title), x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     handles = [Patch(color=_FILLED, label="deterministic"), Patch(color=_EMPTY, label="sampled")]
     figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    panels[0].set_xlabel(
-        "whiskers: 95 % interval over seeds and images; below 3 runs their range", fontsize=8, color=_QUIET
-    )
+    panels[0].set_xlabel("whiskers: 95 % intervals over seeds and images; below 3 runs their range", fontsize=8)
+    save(figure, path)
+
+
+def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
+    """Draw a line for each name, its interval a band; a single point gets whiskers."""
+    for (name, (x, line)), colour in zip(lines.items(), np.resize(COLOURS, len(lines)), strict=True):
+        value, low, high = np.array([one[:3] for one in line]).T
+        label = plain_text(f"{name}, {line[0].runs} run{'s' * (line[0].runs != 1)}")
+        if len(x) == 1:
+            panel.errorbar(
+                x, value, yerr=[value - low, high - value], fmt="o", ms=6, color=colour, label=label, capsize=3
+            )
+            continue
+        panel.plot(x, value, "-o" if len(x) < 12 else "-", ms=4, lw=2, color=colour, label=label)
+        panel.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+
+
+def new_figure(wide: float, tall: float) -> Figure:
+    """Make a figure that needs no screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(wide, tall), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def dress(panel: Any, axis: str = "both") -> None:
+    """Give a panel the house's looks."""
+    panel.grid(axis=axis, color=GRID, zorder=0)
+    panel.set_axisbelow(True)
+    panel.tick_params(length=0, colors=INK)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def ends(interval: Interval) -> list[list[float]]:
+    """The lengths of an error bar's two arms."""
+    return [[max(0.0, interval.value - interval.low)], [max(0.0, interval.high - interval.value)]]
+
+
+def plain_text(text: str) -> str:
+    """Text as it stands: a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG."""
     try:
-        figure.savefig(path, dpi=160, facecolor="white")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=160, facecolor="white", format="png")
     except OSError as error:
         raise BadInput(f"cannot write {path}: {error.strerror or error}; choose another --out") from error
-
-
-def _short(spec: str) -> str:
-    """A spec without its folder, so that labels stay short."""
-    where, mark, options = spec.partition("?")
-    return where.partition(":")[0] + mark + options

@@ -4,7 +4,7 @@ Two observations carry it. What swapping a hidden for a visible patch brings is,
 what the two flips bring by themselves. And what a flip changes, it changes nearby: so many flips can be tried in one
 forward, and each be credited with the change of loss around it. A population of masks an image is therefore improved by
 swaps guided by a running estimate of what every flip is worth, and by crossing: a disc of one mask set into another.
-What hides an organ pays only when it hides all of it, which no swap finds: so discs are hidden whole, too.
+Hiding an organ helps only when all of it is hidden, which no swap finds: so discs are hidden whole, too.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Search:
     crossing: float = 0.5
     """Share of the moves that change a disc: two of three set one mask's into another, the third hides it all."""
     temperature: float = 0.3
-    """Chance in the choice of patches, in deviations of the estimates; 0 takes the best estimate only."""
+    """Randomness in the choice of patches, in deviations of the estimates; 0 takes the best estimate only."""
     reach: float = 1.0
     """How far from a flip its consequences are looked for, in patches."""
     survey: int = 150
@@ -50,11 +50,11 @@ class Search:
 
 
 class Found(NamedTuple):
-    """The best masks met."""
+    """The best masks found."""
 
     mask: Tensor  # (B, N) bool, True = hidden
     reward: Tensor  # (B,) float32
-    spent: int  # forwards an image
+    queries: int  # an image
 
 
 Progress = Callable[[Found], None]
@@ -65,19 +65,19 @@ def search(
     game: Game,
     images: Tensor,
     starts: Tensor,
-    evaluations: int,
+    queries: int,
     seeds: Tensor,
     settings: Search | None = None,
     progress: Progress | None = None,
 ) -> Found:
-    """Improve masks by so many forwards an image; an image meets the same chance alone and among many.
+    """Improve masks by so many queries an image; an image is searched alike alone and among many.
 
     Args:
         game: its frozen network, patches and budget.
         images: (B, C, *size).
-        starts: (S, B, N) bool, True = hidden, K hidden in each; the other chains start from blocks and from chance.
-        evaluations: forwards an image, whatever they are for.
-        seeds: (B,) int64, from which all chance grows.
+        starts: (S, B, N) bool, True = hidden, K hidden in each; other chains start from blocks or random masks.
+        queries: of each image, whatever they are for: one mask, one query.
+        seeds: (B,) int64, from which all that is random grows.
         settings: how to search.
         progress: hears the best so far after every round.
     """
@@ -87,21 +87,21 @@ def search(
         raise BadInput(f"starts of shape {tuple(starts.shape)} must be (S, {len(images)}, {game.patches.count})")
     if bool((starts.sum(2) != game.budget).any()):
         raise BadInput(f"a start does not hide {game.budget} patches: every mask of this game does")
-    if evaluations < len(starts):
-        raise BadInput(f"{evaluations} evaluations do not pay for {len(starts)} starts: give at least as many")
-    chains = max(len(starts), min(settings.chains, evaluations // 50))
+    if queries < len(starts):
+        raise BadInput(f"{queries} queries are too few for {len(starts)} starts: give at least as many")
+    chains = max(len(starts), min(settings.chains, queries // 50))
     more = random_masks(game, seeds ^ 0x5EED, chains - len(starts))
     more[::2] = _blocks(game, seeds ^ 0xB10C, len(more[::2]))
     population = _Population(game, images, torch.cat([starts, more]), seeds, settings)
-    while population.spent + population.chains <= evaluations:
-        population.move(evaluations)
+    while population.queries + population.chains <= queries:
+        population.move(queries)
         if progress is not None:
             progress(population.found())
     return population.found()
 
 
 def random_masks(game: Game, seeds: Tensor, masks: int) -> Tensor:
-    """Draw masks by chance: (masks, B, N) bool from (B,) int64 seeds."""
+    """Draw random masks: (masks, B, N) bool from (B,) int64 seeds."""
     batch, count = len(seeds), game.patches.count
     keys = rng.keys(seeds, max(masks, 1) * count).view(batch, -1, count)[:, :masks].transpose(0, 1)
     flat = keys.reshape(-1, count)
@@ -146,15 +146,15 @@ class _Population:
         self.cells, self.far = _cells(game.patches.grid, images.device), _distances(game.patches.grid, images.device)
         self.scarce = min(game.budget, self.count - game.budget)
         self.nearness = torch.exp(-self.far.square() / (2 * settings.reach**2)) + 1e-6
-        turns = torch.arange(self.chains, device=images.device)[:, None]
-        self.seeds = rng.keys((seeds[None] + (turns << 40)).flatten(), 1)[:, 0]  # (S * B,)
+        steps = torch.arange(self.chains, device=images.device)[:, None]
+        self.seeds = rng.keys((seeds[None] + (steps << 40)).flatten(), 1)[:, 0]  # (S * B,)
         self.mask = starts.reshape(-1, self.count).clone()
         self.loss = self.evaluate(self.mask)
         self.best, self.best_mask = self.loss.mean(1), self.mask.clone()
-        self.spent, self.turn, self.surveyed = self.chains, 0, -settings.survey
+        self.queries, self.step, self.surveyed = self.chains, 0, -settings.survey
         self.worth = torch.zeros_like(self.loss)  # (S * B, N) what hiding a patch is worth over showing it
         self.spread = torch.ones(len(self.mask), 1, device=images.device)  # (S * B, 1) deviation of the estimates
-        self.halvings = [0.25, 0.5, 0.75]  # shares of the evaluations
+        self.halvings = [0.25, 0.5, 0.75]  # shares of the queries
 
     def evaluate(self, mask: Tensor) -> Tensor:
         """Play masks (S * B, N): the loss of every patch."""
@@ -165,33 +165,33 @@ class _Population:
         """The best of all chains."""
         reward, chain = self.best.view(-1, self.batch).max(0)
         mask = self.best_mask.view(-1, self.batch, self.count)[chain, torch.arange(self.batch, device=chain.device)]
-        return Found(mask, reward, self.spent)
+        return Found(mask, reward, self.queries)
 
-    def move(self, evaluations: int) -> None:
-        """Propose another mask in every chain, take it where it pays more, learn from it in any case."""
-        if self.halvings and self.chains > 1 and self.spent >= evaluations * self.halvings[0]:
+    def move(self, queries: int) -> None:
+        """Propose another mask in every chain, keep it where it brings more, learn from it in any case."""
+        if self.halvings and self.chains > 1 and self.queries >= queries * self.halvings[0]:
             self.halvings.pop(0)
             self.halve()
         groups = self.groups()
-        if self.turn - self.surveyed >= self.settings.survey and (
-            evaluations - self.spent >= 4 * len(groups) * self.chains
+        if self.step - self.surveyed >= self.settings.survey and (
+            queries - self.queries >= 4 * len(groups) * self.chains
         ):
             self.survey(groups)
-        chances = rng.keys(self.seeds + self.turn, self.count + 2).double() / 2**63  # (S * B, N + 2) in [0, 1)
-        wish = self.worth / self.spread / self.settings.temperature + _gumbel(chances[:, 2:]).to(self.worth.dtype)
-        self.turn += 1
-        discs = int(self.turn * self.settings.crossing)
-        due = discs > int((self.turn - 1) * self.settings.crossing)
+        uniform = rng.keys(self.seeds + self.step, self.count + 2).double() / 2**63  # (S * B, N + 2) in [0, 1)
+        appeal = self.worth / self.spread / self.settings.temperature + _gumbel(uniform[:, 2:]).to(self.worth.dtype)
+        self.step += 1
+        discs = int(self.step * self.settings.crossing)
+        due = discs > int((self.step - 1) * self.settings.crossing)
         if due and discs % 3 == 0:
-            proposal = self.fill(wish, chances)
+            proposal = self.fill(appeal, uniform)
         elif due and self.chains > 1:
-            proposal = self.cross(wish, chances)
+            proposal = self.cross(appeal, uniform)
         else:
             # Most swaps are of one pair; larger ones in between leave what no single pair improves.
             most = self.scarce * self.settings.exchange
-            proposal = self.swap(wish, max(1, round((most, 0, most / 2, 0)[self.turn // 2 % 4])))
+            proposal = self.swap(appeal, max(1, round((most, 0, most / 2, 0)[self.step // 2 % 4])))
         loss = self.evaluate(proposal)
-        self.spent += self.chains
+        self.queries += self.chains
         self.learn(proposal, loss)
         better = loss.sum(1) > self.loss.sum(1)
         self.mask = torch.where(better[:, None], proposal, self.mask)
@@ -201,29 +201,29 @@ class _Population:
         self.best = torch.where(up, reward, self.best)
         self.best_mask = torch.where(up[:, None], self.mask, self.best_mask)
 
-    def swap(self, wish: Tensor, swaps: int) -> Tensor:
+    def swap(self, appeal: Tensor, swaps: int) -> Tensor:
         """Hide visible patches that seem worth it, show as many hidden ones that seem not."""
-        hide = wish.masked_fill(self.mask, -torch.inf).topk(swaps, 1).indices
-        # The same chance serves both sides: no patch is on both, and what is wished least is shown first.
-        show = wish.masked_fill(~self.mask, torch.inf).topk(swaps, 1, largest=False).indices
+        hide = appeal.masked_fill(self.mask, -torch.inf).topk(swaps, 1).indices
+        # One draw serves both sides: no patch is on both, and what appeals least is shown first.
+        show = appeal.masked_fill(~self.mask, torch.inf).topk(swaps, 1, largest=False).indices
         return self.mask.scatter(1, hide, True).scatter(1, show, False)
 
-    def cross(self, wish: Tensor, chances: Tensor) -> Tensor:
+    def cross(self, appeal: Tensor, uniform: Tensor) -> Tensor:
         """Set a disc of another chain's mask into each, and make up for the difference in hidden patches outside it."""
-        inside = self.disc(chances, 0.43)
-        other = self.mask.view(-1, self.batch, self.count).roll(1 + self.turn % (self.chains - 1), 0).flatten(0, 1)
+        inside = self.disc(uniform, 0.43)
+        other = self.mask.view(-1, self.batch, self.count).roll(1 + self.step % (self.chains - 1), 0).flatten(0, 1)
         mixed = torch.where(inside, other, self.mask)
-        lifted = mixed * (2.0 * _FIRST) + torch.where(inside, torch.where(other, _FIRST, -_FIRST), 0.0) + wish
+        lifted = mixed * (2.0 * _FIRST) + torch.where(inside, torch.where(other, _FIRST, -_FIRST), 0.0) + appeal
         return self.highest(lifted)
 
-    def fill(self, wish: Tensor, chances: Tensor) -> Tensor:
+    def fill(self, appeal: Tensor, uniform: Tensor) -> Tensor:
         """Hide all of a disc, and show as many patches outside it that seem worth least."""
-        return self.highest(torch.where(self.disc(chances, 0.28), 2.0 * _FIRST, self.mask * _FIRST) + wish)
+        return self.highest(torch.where(self.disc(uniform, 0.28), 2.0 * _FIRST, self.mask * _FIRST) + appeal)
 
-    def disc(self, chances: Tensor, widest: float) -> Tensor:
+    def disc(self, uniform: Tensor, widest: float) -> Tensor:
         """Draw a disc on the grid, its radius up to so much of the grid's diagonal: (S * B, N) bool."""
-        centre = (chances[:, 0] * self.count).long()
-        radius = self.far.max() * (0.08 + (widest - 0.08) * chances[:, 1:2])
+        centre = (uniform[:, 0] * self.count).long()
+        radius = self.far.max() * (0.08 + (widest - 0.08) * uniform[:, 1:2])
         return self.far[centre] <= radius
 
     def highest(self, scores: Tensor) -> Tensor:
@@ -241,8 +241,8 @@ class _Population:
         for group in groups:
             played = self.mask ^ group
             self.learn(played, self.evaluate(played))
-        self.spent += self.chains * len(groups)
-        self.surveyed = self.turn
+        self.queries += self.chains * len(groups)
+        self.surveyed = self.step
         self.spread = self.worth.std(1, keepdim=True).clamp(min=1e-9)
 
     def groups(self) -> list[Tensor]:
@@ -260,5 +260,5 @@ class _Population:
             setattr(self, name, getattr(self, name)[rows])
 
 
-def _gumbel(chances: Tensor) -> Tensor:
-    return -(-chances.clamp(1e-12, 1 - 1e-12).log()).log()
+def _gumbel(uniform: Tensor) -> Tensor:
+    return -(-uniform.clamp(1e-12, 1 - 1e-12).log()).log()

@@ -37,7 +37,7 @@ class Demo:
         if stopped := trained():
             return stopped
         agents = (*_AGENTS, f"a3c:{folder}")
-        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out)()
+        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out / "score")()
         Gallery(agents=agents, env=_ENV, out=self.out / "gallery.png")()
         print("\nnext: `maskgym agents` lists who else can play, `maskgym --help` what else can be done")
         return 0

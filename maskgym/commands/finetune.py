@@ -13,18 +13,12 @@ from maskgym.downstream.settings import FineTune
 class Finetune(FineTune):
     """Fine-tune a segmentation network with few labels and measure it on the test patients."""
 
-    def __call__(self) -> int:
+    def __call__(self) -> None:
         """Train, measure, print the means."""
         from maskgym.downstream.finetune import finetune
 
-        told = finetune(self)
-        if told is None:
-            print("interrupted; all is saved: the same command goes on")
-            return 130
-        for one in told.get("draws", [told]):
-            _print(one)
-        print(f"all scores: {self.out / 'scores.json'}")
-        return 0
+        _print(finetune(self))
+        print(f"all scores: {self.out / 'scores.json'}, pictures: {self.out / 'predictions.png'}")
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -42,5 +36,4 @@ def _print(told: dict[str, Any]) -> None:
         table.add_row(region, *values, out)
     console = Console()
     console.print(table)
-    pooled = f"Dice of all pixels pooled, background and classes: {told['pooled_DSC']['mean']:.4f}"
-    console.print(f"{pooled}; HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")
+    console.print(f"HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")

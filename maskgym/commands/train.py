@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,15 +13,15 @@ import torch
 import tyro
 
 from maskgym.agent import Agent
-from maskgym.benchmark import par
-from maskgym.benchmark.points import count_images, play, points
+from maskgym.benchmark import manifest, par
+from maskgym.benchmark.evaluate import play
+from maskgym.benchmark.points import count_images, points
 from maskgym.commands.which_game import Game
 from maskgym.envs.rendering import beside, enlarge, grey
 from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
 from maskgym.registry import agent_class, game_spec_of, make_agent
-from maskgym.training.board import Log, check_log
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.watch import Verdict
@@ -57,15 +58,12 @@ class Train(Game):
     """Env steps between two plays of the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What the other workers do when one fails."""
-    log: Log = "tensorboard"
-    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
     """No line of progress."""
 
     def __call__(self) -> int:
         """Train, and say how to go on."""
         cls = self._learner()
-        check_log(self.log)
         settings = TrainerSettings(
             self.steps, self.workers, self.synchronous, self.save_every, self.judge_every, self.on_worker_failure
         )
@@ -75,14 +73,13 @@ class Train(Game):
         agent: Any = make_agent(self.agent, game_spec=game_spec_of(val), seed=self.seed)
         own_loop = issubclass(cls, OwnLoop)
         folder = Folder(self.out, self._about(agent, keywords), self.fresh)
+        manifest.write(self.out, val, self.env, agents={self.agent: manifest.code(cls)}, seeds=[self.seed])
         if own_loop and (there := folder.reached()):
             if there >= self.steps:
                 return self._told(there)
             print(f"maskgym: {agent.name} has a loop of its own, which cannot be resumed: starting over")
-        if self.device != "cpu" and self.mode == "auto" and not own_loop:
-            print("maskgym: one process plays all batches: on a GPU kernels of several would wait for each other")
         make_env = Games(self.env.removeprefix("maskgym:"), keywords, not own_loop)
-        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet, self.log)()
+        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet)()
         if done < self.steps:
             print(f"interrupted after {done} env steps; all is saved: the same command goes on")
             return 130
@@ -95,7 +92,8 @@ class Train(Game):
 
     def _told(self, done: int) -> int:
         name = self.agent.partition("?")[0]
-        print(f"trained for {done} env steps: `maskgym score {name}:{self.out}`, `tensorboard --logdir {self.out}`")
+        score, board = shlex.quote(f"{name}:{self.out}"), shlex.quote(str(self.out))
+        print(f"trained for {done} env steps: `maskgym score {score}`, `tensorboard --logdir {board}`")
         return 0
 
     def _learner(self) -> type[Learner]:
@@ -156,10 +154,10 @@ class Judgement:
         plays = [play(random, self.task, self.ratio, images=self.images, seed=i).reward for i in range(8)]
         self.random = np.mean(plays, 0)
         try:
-            table, _ = par.find(self.task, self.ratio, self.images)
+            table = par.shipped(self.task, self.ratio, self.images).table
             self.par, self.random = table.reward, table.random
         except BadInput:
-            self.par = None  # not searched for yet: `maskgym par` does that
+            self.par = None  # none ships for this game
 
     def __call__(self, agent: Agent) -> Verdict:
         """Let it play its best."""
@@ -167,7 +165,7 @@ class Judgement:
         above = {"above random": 100.0 * float(played.reward.mean() / self.random.mean() - 1.0)}
         if self.par is not None:
             above = {"points": points(played.reward, self.random, self.par), **above}
-        return Verdict(above, self._picture(played.mask))
+        return Verdict(above, self._picture(played.mask[0]))
 
     def _picture(self, mask: np.ndarray) -> np.ndarray:
         """A few images beside what is left of them."""

@@ -27,18 +27,19 @@ def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 
 
 
 def held_out(game: Game, images: Tensor, mask: Tensor) -> dict[str, float]:
-    """Mean squared error on hidden patches of images (n, C, *size): the network's, and what a network must beat."""
+    """Mean loss on hidden patches of images (n, C, *size): the network's, and what predicting the patch mean costs."""
     with watching(game.reconstructor), torch.no_grad():
         parts = [slice(i, i + _PIECE) for i in range(0, len(images), _PIECE)]
-        loss = torch.cat([game.evaluate(images[part], mask[part]).patch_loss for part in parts])
-    hidden = mask.sum()
-    errors = {"network": float((loss * mask).sum() / hidden)}
+        paid = torch.cat([game.evaluate(images[part], mask[part]).patch_loss for part in parts])
     if game.target == "raw":
-        fills = {"patch mean": baselines.patch_mean, "blurred": baselines.blurred}
-        costs = {name: (fill(images, mask, game.patches) - images).square().mean(1) for name, fill in fills.items()}
+        mean = (baselines.patch_mean(images, mask, game.patches) - images).square().mean(1)
     else:
-        costs = {"patch mean": game.patches.normalise(images).square().mean(1)}
-    return errors | {name: float((game.patches.mean(cost) * mask).sum() / hidden) for name, cost in costs.items()}
+        mean = game.patches.normalise(images).square().mean(1)
+    hidden = mask.sum()
+    return {
+        "held-out loss": float((paid * mask).sum() / hidden),
+        "patch mean": float((game.patches.mean(mean) * mask).sum() / hidden),
+    }
 
 
 def draw(game: Game, images: Tensor, mask: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Needs = tuple[str, ...]
-PAR = ("evaluations",)  # of [score], what only the search for par is told
+PAR = ("queries",)  # of [score], what only the search for par is told
 BOTH = ("ratio", "images", "split", "device")  # what par and score are told alike
 
 

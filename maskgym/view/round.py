@@ -35,7 +35,7 @@ class Round:
             self._pars[index] = None
             for images in (len(self.task.images), index + 1):
                 try:
-                    self._pars[index] = pars.find(self.task, self.task.game.ratio, images)[0]
+                    self._pars[index] = pars.find(self.task, self.task.game.ratio, images).table
                     break
                 except BadInput:  # nobody has searched that far
                     continue

@@ -56,7 +56,7 @@ def par_file(make_task: Callable[..., Task], tmp_path_factory: pytest.TempPathFa
     task, path = make_task(), tmp_path_factory.mktemp("par") / "par.safetensors"
     par = pars.start(task, 6)
     for ratio in (0.5, 0.75):
-        raise_par(task, par, path, ratio, 60, settings=QUICK)
+        raise_par(task, par, path, ratio, 6, 60, settings=QUICK)
     return path
 
 

@@ -10,24 +10,37 @@ from maskgym.cli import run
 from maskgym.errors import BadInput
 
 
-def test_par_is_searched_and_then_found_by_score_without_being_told(game_options, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("MASKGYM_CACHE", str(tmp_path / "cache"))
-    few = ["--ratio", "0.5", "--evaluations", "40", "--from", "variance", "--search.chains", "2"]
-    assert run(["par", *game_options, *few]) == 0
+def test_par_is_searched_and_then_named_to_score(game_options, tmp_path, capsys):
+    path, out = tmp_path / "par.safetensors", tmp_path / "score"
+    few = ["--ratio", "0.5", "--queries", "40", "--from", "variance", "--search.chains", "2"]
+    assert run(["par", *game_options, *few, "--out", str(path)]) == 0
     shown = capsys.readouterr().out
     assert "doubling" in shown
     assert "8 of 16" in shown
-    (path,) = (tmp_path / "cache" / "par").glob("*.safetensors")
-    assert pars.read(path).tables["0.5"].sources == ["variance"]
-    out = tmp_path / "score"
-    assert run(["score", "search?queries=16", *game_options, "--ratio", "0.5", "--seeds", "1", "--out", str(out)]) == 0
-    assert "also from variance" in (out / "score.md").read_text()
+    table = pars.read(path).tables["0.5"]
+    assert table.sources == ["variance"]
+    assert table.digest in shown
+    play = ["--ratio", "0.5", "--seeds", "1", "--par", str(path), "--out", str(out)]
+    assert run(["score", "search?evaluations=16", *game_options, *play]) == 0
+    told = (out / "score.md").read_text()
+    assert "also from variance" in told
+    assert f"own par, par.safetensors ({table.digest})" in told
+
+
+def test_fresh_throws_away_what_a_file_knows(game_options, par_file, tmp_path):
+    path = tmp_path / "par.safetensors"
+    path.write_bytes(par_file.read_bytes())
+    words = ["par", *game_options, "--ratio", "0.25", "--queries", "40", "--search.chains", "2", "--out", str(path)]
+    assert run(words) == 0
+    assert pars.read(path).tables.keys() == {"0.25", "0.5", "0.75"}
+    assert run([*words, "--fresh"]) == 0
+    assert pars.read(path).tables.keys() == {"0.25"}
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--evaluations", "3"], "evaluations 3 are too few"),
+        (["--queries", "3"], "queries 3 are too few"),
         (["--from", "varianc"], "did you mean variance"),
         (["--ratio", "0"], "ratio 0.0 is outside"),
         (["--search.chains", "0"], "must be positive"),
@@ -45,7 +58,7 @@ def test_bad_input_of_par_is_one_line_and_writes_nothing(game_options, tmp_path,
 def test_a_file_of_another_game_is_not_overwritten(game_options, par_file, networks, tmp_path):
     path = tmp_path / "par.safetensors"
     path.write_bytes(par_file.read_bytes())
-    with pytest.raises(BadInput, match="is of another reconstructor"):
+    with pytest.raises(BadInput, match="is of another reward or network"):
         run(["par", *game_options, "--reconstructor", networks["other"], "--out", str(path)])
     assert path.read_bytes() == par_file.read_bytes()
 
@@ -96,14 +109,14 @@ def test_bad_input_of_the_gallery_is_one_line(game_options, tmp_path, agents, mo
     assert "\n" not in str(caught.value)
 
 
-def test_the_searching_agent_gains_by_every_evaluation(task, par_file):
-    from maskgym.benchmark.contestants import seat
-    from maskgym.benchmark.points import play
+def test_the_searching_agent_gains_by_every_query(task, par_file):
+    from maskgym.benchmark.evaluate import play
+    from maskgym.benchmark.players import seat
 
     table = pars.read(par_file).tables["0.75"]
     reached = [
         points(
-            play(seat(f"search?queries={n}", task, 0.75, 0), task, 0.75, images=6).reward,
+            play(seat(f"search?evaluations={n}", task, 0.75, 0), task, 0.75, images=6).reward,
             table.random,
             table.reward,
         )

@@ -1,4 +1,4 @@
-"""Points: chance is 0, par is 100, and every image is played once, in its order."""
+"""Points: random masks get 0, par gets 100, and every image is played once, in its order."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,9 @@ import torch
 
 from maskgym.agent import Agent, GameSpec
 from maskgym.benchmark import par as pars
-from maskgym.benchmark.contestants import seat
-from maskgym.benchmark.points import agreement, play, points, points_of_each
+from maskgym.benchmark.evaluate import play
+from maskgym.benchmark.players import seat
+from maskgym.benchmark.points import agreement, points, points_of_each
 from maskgym.errors import BadInput
 from maskgym.registry import game_spec_of
 
@@ -26,7 +27,7 @@ class Fixed(Agent):
         return self.masks[self.at - len(images) : self.at].float()
 
 
-def test_chance_is_0_and_par_is_100(par_file):
+def test_random_masks_get_0_points_and_par_gets_100(par_file):
     table = pars.read(par_file).tables["0.75"]
     assert points(table.random, table.random, table.reward) == 0
     assert points(table.reward, table.random, table.reward) == pytest.approx(100)
@@ -38,13 +39,13 @@ def test_playing_pars_masks_gets_100_points_and_full_agreement(par_file, make_ta
     task, table = make_task(), pars.read(par_file).tables["0.75"]
     played = play(Fixed(game_spec_of(task), table.mask), task, 0.75, images=6)
     assert points(played.reward, table.random, table.reward) == pytest.approx(100, abs=1e-3)
-    assert (played.mask == table.mask).all()
-    assert agreement(played.mask, table.mask) == pytest.approx(np.ones(6))
+    assert (played.mask[0] == table.mask).all()
+    assert agreement(played.mask, table.mask)[0] == pytest.approx(np.ones(6))
 
 
 def test_many_random_agents_get_0_points_on_average(par_file, task):
     table = pars.read(par_file).tables["0.75"]
-    runs = [play(seat("random", task, 0.75, seed), task, 0.75, images=6).reward for seed in range(40)]
+    runs = [play(seat("random", task, 0.75, seed), task, 0.75, images=6).reward[0] for seed in range(40)]
     assert points(np.stack(runs), table.random, table.reward) == pytest.approx(0, abs=8)
 
 
@@ -55,37 +56,59 @@ def test_images_with_little_to_win_do_not_decide_the_average():
     assert points_of_each(agent, random, par)[1] < -1e9
 
 
-def test_points_are_unknown_where_par_is_not_above_chance():
+def test_points_are_unknown_where_par_is_not_above_random_masks():
     one = np.ones(3)
     assert np.isnan(points(one, one, one))
     assert np.isnan(points_of_each(one, one, one)).all()
 
 
-def test_playing_pays_what_the_environment_pays_in_the_order_of_the_split(task):
-    agent = seat("variance", task, 0.5, 0)
-    played = play(agent, task, 0.5, images=5)
+def test_playing_brings_what_the_environment_gives_in_the_order_of_the_split(task):
+    played = play(seat("variance", task, 0.5, 0), task, 0.5, images=5)
     index = np.arange(5)
     images = task.fetch(index)
     mask = seat("variance", task, 0.5, 0).act(task.observe(images))
-    from maskgym.benchmark.points import game_at
-
-    paid = game_at(task, 0.5).evaluate(images, mask.view(-1, *task.patches.grid))
-    assert (played.mask == mask.numpy()).all()
-    assert played.reward == pytest.approx(paid.reward.double().numpy())
-    assert played.patch_loss.shape == played.mask.shape
+    outcome = task.game_at(0.5).evaluate(images, mask.view(-1, *task.patches.grid))
+    assert (played.mask[0] == mask.numpy()).all()
+    assert played.reward[0] == pytest.approx(outcome.reward.double().numpy())
+    assert played.patch_reward[0] == pytest.approx(outcome.patch_reward.flatten(1).numpy())
     assert (played.seconds > 0).all()
-    cover = task.lesion_cover(index, paid.mask.numpy())
-    np.testing.assert_array_equal(played.lesion_cover, cover)
+    np.testing.assert_array_equal(played.lesion_cover[0], task.lesion_cover(index, outcome.mask.numpy()))
+
+
+@pytest.mark.parametrize(("spec", "queries"), [("variance", 0), ("loss-map?masks=3", 3), ("search?evaluations=40", 40)])
+def test_every_forward_that_an_agent_asks_for_is_counted(task, spec, queries):
+    played = play(seat(spec, task, 0.5, 0), task, 0.5, images=70)  # more than one batch
+    assert (played.queries <= queries).all()
+    assert (played.queries > 0.9 * queries - 1).all()
+    assert not played.white_box
+
+
+def test_an_agent_that_goes_back_through_the_network_is_told_as_white_box(task):
+    class Slope(Agent):
+        name = "slope"
+
+        def score(self, images):
+            with torch.enable_grad():
+                pixels = images.clone().requires_grad_()
+                hidden = torch.zeros(len(images), *self.patches.grid, dtype=torch.bool)
+                self.network(pixels, hidden).sum().backward()
+            return self.patches.mean(pixels.grad.abs().mean(1))
+
+    agent = Slope(game_spec_of(task))
+    agent.attach(task.lent.reconstructor)
+    played = play(agent, task, 0.5, images=6)
+    assert played.white_box
+    assert (played.queries == 3).all()
 
 
 def test_k_patches_are_hidden_whatever_an_agent_asks_for(task):
-    for wish in (np.ones((6, 16), bool), np.zeros((6, 16), bool)):
+    for requested in (np.ones((6, 16), bool), np.zeros((6, 16), bool)):
 
         class Greedy(Fixed):
             def act(self, observation, sample=False):
                 return self.masks
 
-        assert (play(Greedy(game_spec_of(task), wish), task, 0.5, images=6).mask.sum(1) == 8).all()
+        assert (play(Greedy(game_spec_of(task), requested), task, 0.5, images=6).mask.sum(2) == 8).all()
 
 
 def test_more_images_than_there_are_are_refused(task):

@@ -5,7 +5,6 @@ import itertools
 import pytest
 import torch
 
-from maskgym.benchmark.points import game_at
 from maskgym.benchmark.search import Found, Search, credit, random_masks, search
 from maskgym.errors import BadInput
 
@@ -16,7 +15,7 @@ def any_task(request, make_task):
 
 
 def setting(task, images=4, starts=1, ratio=0.5):
-    game, pictures = game_at(task, ratio), task.fetch(torch.arange(images).numpy())
+    game, pictures = task.game_at(ratio), task.fetch(torch.arange(images).numpy())
     seeds = torch.arange(images) + 7
     return game, pictures, random_masks(game, seeds, starts), seeds
 
@@ -33,7 +32,7 @@ def test_random_masks_hide_the_budget_and_differ(any_task):
 
 
 @pytest.mark.parametrize("ratio", [0.07, 0.5, 0.93])
-def test_every_mask_it_tells_of_hides_the_budget_and_pays_what_it_says(any_task, ratio):
+def test_every_mask_it_tells_of_hides_the_budget_and_brings_what_it_says(any_task, ratio):
     game, images, starts, seeds = setting(any_task, ratio=ratio)
     told: list[Found] = []
     search(game, images, starts, 300, seeds, Search(chains=3), told.append)
@@ -43,31 +42,31 @@ def test_every_mask_it_tells_of_hides_the_budget_and_pays_what_it_says(any_task,
         torch.testing.assert_close(found.reward, rewards(game, images, found.mask), rtol=1e-4, atol=1e-6)
 
 
-def test_it_never_gets_worse_and_never_spends_too_much(any_task):
+def test_it_never_gets_worse_and_never_asks_too_much(any_task):
     game, images, starts, seeds = setting(any_task, starts=2)
     told: list[Found] = []
     last = search(game, images, starts, 203, seeds, Search(chains=4), told.append)
     for before, after in itertools.pairwise(told):
         assert (after.reward >= before.reward).all()
-        assert before.spent < after.spent
-    assert 190 < last.spent <= 203
+        assert before.queries < after.queries
+    assert 190 < last.queries <= 203
 
 
-def test_the_forwards_it_counts_are_the_forwards_it_makes(task, monkeypatch):
+def test_the_queries_it_counts_are_the_masks_it_plays(task, monkeypatch):
     game, images, starts, seeds = setting(task)
     calls = []
-    pay = game.evaluate
-    monkeypatch.setattr(game, "evaluate", lambda images, mask: calls.append(len(mask)) or pay(images, mask))
+    play = game.evaluate
+    monkeypatch.setattr(game, "evaluate", lambda images, mask: calls.append(len(mask)) or play(images, mask))
     found = search(game, images, starts, 250, seeds, Search(chains=4))
-    assert sum(calls) == found.spent * len(images)
+    assert sum(calls) == found.queries * len(images)
 
 
 def test_it_beats_every_start_and_as_many_random_masks(task):
     game, images, starts, seeds = setting(task, images=6, starts=3)
     found = search(game, images, starts, 300, seeds)
     assert (found.reward > torch.stack([rewards(game, images, start) for start in starts]).amax(0)).all()
-    by_chance = torch.stack([rewards(game, images, mask) for mask in random_masks(game, seeds, 300)]).amax(0)
-    assert found.reward.mean() > by_chance.mean()
+    at_random = torch.stack([rewards(game, images, mask) for mask in random_masks(game, seeds, 300)]).amax(0)
+    assert found.reward.mean() > at_random.mean()
 
 
 def test_it_finds_the_best_mask_where_all_masks_can_be_tried(make_task):
@@ -105,7 +104,7 @@ def test_credits_add_up_to_the_change_and_go_to_the_flips_nearby():
     [
         (lambda starts: starts[:, :2], "must be"),
         (lambda starts: starts | True, "does not hide 8 patches"),
-        (lambda starts: starts.repeat(60, 1, 1), "do not pay for 60 starts"),
+        (lambda starts: starts.repeat(60, 1, 1), "are too few for 60 starts"),
     ],
 )
 def test_bad_starts_are_refused_in_one_line(task, change, words):

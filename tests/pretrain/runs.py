@@ -1,7 +1,5 @@
 """Tiny runs for the tests of pre-training."""
 
-import csv
-from pathlib import Path
 from typing import Any
 
 from maskgym.pretrain import PretrainSettings, make_settings
@@ -25,7 +23,3 @@ STUDENTS = {"anatomask": STUNET, "selfmedhpm": VIT}
 
 def tiny(out: Any, recipe: str = "random", **more: Any) -> PretrainSettings:
     return make_settings(out, recipe, **{**TINY, **STUDENTS.get(recipe, {}), **more})
-
-
-def rows(out: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))

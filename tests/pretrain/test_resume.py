@@ -11,7 +11,7 @@ import torch
 from maskgym.errors import BadInput
 from maskgym.pretrain import pretrain
 from maskgym.pretrain.loop import Loop
-from tests.pretrain.runs import rows, tiny
+from tests.pretrain.runs import tiny
 
 RECIPES = ("random", "amlp", "anatomask", "selfmedhpm", "mps-ams")
 
@@ -49,20 +49,20 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkey
         more["report"] = True
     unbroken, broken = tiny(tmp_path / "a", recipe, **more), tiny(tmp_path / "b", recipe, **more)
     pretrain(unbroken)
-    gradients = Loop.gradients
+    turn = Loop.turn
 
     def dying(self, batch):
-        if self.done == 10:
+        if self.step == 10:
             raise Killed
-        return gradients(self, batch)
+        return turn(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "gradients", dying)
+        patch.setattr(Loop, "turn", dying)
         with pytest.raises(Killed):
             pretrain(broken)
-    assert 0 < standing(broken.out)["done"] < 10
-    pretrain(broken)
-    assert_same(standing(unbroken.out)["job"], standing(broken.out)["job"])
+    assert 0 < standing(broken.out)["step"] < 10
+    pretrain(replace(broken, resume=True))
+    assert_same(standing(unbroken.out), standing(broken.out))
     assert (unbroken.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
 
 
@@ -83,51 +83,48 @@ def test_a_run_killed_with_sigkill_goes_on(tmp_path):
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert standing(broken)["done"] < 90
+    assert standing(broken)["step"] < 90
     assert not (broken / "model.safetensors").exists()
-    assert start(broken).wait() == 0
+    assert start(broken, "--resume").wait() == 0
     assert start(whole).wait() == 0
-    assert_same(standing(whole)["job"], standing(broken)["job"])
+    assert_same(standing(whole), standing(broken))
 
 
 def test_ctrl_c_saves_all_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     from maskgym.commands.pretrain import Pretrain
 
     settings = tiny(tmp_path / "run")
-    gradients = Loop.gradients
+    turn = Loop.turn
 
     def interrupted(self, batch):
-        if self.done == 6:
+        if self.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return gradients(self, batch)
+        return turn(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "gradients", interrupted)
+        patch.setattr(Loop, "turn", interrupted)
         assert Pretrain(**vars(settings))() == 130
-    assert "the same command goes on" in capsys.readouterr().out
-    assert standing(settings.out)["done"] == 7
-    assert Pretrain(**vars(settings))() == 0
+    assert "--resume" in capsys.readouterr().out
+    assert standing(settings.out)["step"] == 7
+    assert Pretrain(**{**vars(settings), "resume": True})() == 0
     pretrain(tiny(tmp_path / "whole"))
-    assert_same(standing(tmp_path / "whole")["job"], standing(settings.out)["job"])
+    assert_same(standing(tmp_path / "whole"), standing(settings.out))
 
 
 def test_a_finished_run_is_finished(tmp_path):
     settings = tiny(tmp_path, epochs=1)
     pretrain(settings)
     before = standing(tmp_path)
-    assert pretrain(settings) is not None
+    assert pretrain(replace(settings, resume=True)) is not None
     assert_same(before, standing(tmp_path))
 
 
 def test_other_settings_are_named_and_those_that_change_nothing_are_not_asked(tmp_path):
     settings = tiny(tmp_path, epochs=1)
     pretrain(settings)
-    with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5.*--fresh"):
-        pretrain(replace(settings, lr=0.5))
-    pretrain(replace(settings, workers=0, save_every=3, look_every=1))
-    assert {row["learning rate"] for row in rows(tmp_path)} != {"0.5"}
-    pretrain(replace(settings, lr=0.5, fresh=True))
-    assert max(float(row["learning rate"] or 0) for row in rows(tmp_path)) > 0.01
+    with pytest.raises(BadInput, match="lr was 0.001, is 0.5"):
+        pretrain(replace(settings, lr=0.5, resume=True))
+    pretrain(replace(settings, resume=True, workers=0, save_every=3, look_every=1))
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):
@@ -135,4 +132,4 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
     pretrain(settings)
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="damaged"):
-        pretrain(settings)
+        pretrain(replace(settings, resume=True))

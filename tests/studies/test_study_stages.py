@@ -32,7 +32,7 @@ name = "carried"
 on = 0
 [score]
 images = 6
-evaluations = 40
+queries = 40
 steps = 100
 [[method]]
 name = "scratch"
@@ -114,8 +114,8 @@ def test_whoever_masks_is_scored_in_the_game_that_all_share(cells, tmp_path):
     }
     assert {f"data0/anew/seed{seed}/pretrain" for seed in (0, 1)} < set(cells["data0/anew/score"].needs)
     assert after(cells["data0/anew/score"], "--par") == after(cells["data0/par"], "--out")
-    assert "--evaluations" in cells["data0/par"].words
-    assert "--evaluations" not in cells["data0/anew/score"].words
+    assert "--queries" in cells["data0/par"].words
+    assert "--queries" not in cells["data0/anew/score"].words
 
 
 @pytest.mark.parametrize(

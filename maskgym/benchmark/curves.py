@@ -1,0 +1,159 @@
+"""Curves: points while agents train, against env steps and seconds; and points against queries, all agents at once."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maskgym.benchmark import par, plots, results, statistics, tables
+from maskgym.benchmark.players import short
+from maskgym.benchmark.results import MODES
+from maskgym.benchmark.statistics import Interval
+from maskgym.envs.registry import IDS
+from maskgym.envs.task import Settings, Task
+from maskgym.errors import BadInput
+
+MEASURES = {"points": "points on val", "above random": "reward above random masks on val, %"}
+AXES = {"env_steps": "env steps", "seconds": "seconds of training"}
+_PLACES = 60  # of a curve
+_WHOLE = re.compile(r"[?&][\w.]+=\d+(?=&|$)")  # a setting with a whole number: what an anytime agent is told to spend
+
+
+class Run(NamedTuple):
+    """One training, as its folder tells it."""
+
+    agent: str
+    settings: dict[str, Any]
+    seed: int
+    at: dict[str, np.ndarray]  # by axis: (n,) where it was judged
+    measured: np.ndarray  # (n,)
+
+
+Lines = dict[str, tuple[np.ndarray, list[Interval]]]  # by agent: where, and how good
+
+
+def read_run(folder: Path, measure: str) -> Run:
+    """Read what `maskgym train` left of one run."""
+    try:
+        told = json.loads((folder / "settings.json").read_text())
+        with (folder / "metrics.csv").open(newline="") as file:
+            judged = [row for row in csv.DictReader(file) if row.get(measure)]
+        at = {axis: np.array([float(row[axis]) for row in judged]) for axis in AXES}
+        run = Run(told["agent"], told["settings"], int(told["seed"]), at, np.array([float(r[measure]) for r in judged]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{folder} is no run of `maskgym train` ({type(error).__name__}: {str(error)[:60]})") from error
+    if not judged:
+        raise BadInput(f"{folder} holds no {measure!r}: train with --judge-every, or choose another --measure")
+    seconds = at["seconds"]
+    started_again = np.concatenate([[0.0], np.where(np.diff(seconds) < 0, seconds[:-1], 0.0)])
+    at["seconds"] = seconds + np.cumsum(started_again)  # a run that went on counts from 0 again
+    return run
+
+
+def training(runs: Sequence[Run], axis: str) -> Lines:
+    """The mean over seeds of each agent's curve, with its interval."""
+    lines: Lines = {}
+    for name, together in _named(runs).items():
+        first, last = max(run.at[axis][0] for run in together), min(run.at[axis][-1] for run in together)
+        where = np.unique(np.geomspace(max(first, 1e-9), max(last, first, 1e-9), _PLACES))
+        scores = np.stack([np.interp(where, run.at[axis], run.measured) for run in together])  # (S, G)
+        lines[name] = (where, [statistics.mean(scores[:, [place]]) for place in range(len(where))])
+    return lines
+
+
+def _named(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Group the seeds of one agent; agents of one name are told apart by the settings in which they differ."""
+    named: dict[str, list[Run]] = {}
+    for run in runs:
+        same = [other.settings for other in runs if other.agent == run.agent]
+        differ = [key for key in run.settings if any(other.get(key) != run.settings[key] for other in same)]
+        options = "&".join(f"{key}={run.settings[key]}" for key in differ)
+        named.setdefault(run.agent + (f"?{options}" if options else ""), []).append(run)
+    for name, together in named.items():
+        if len({run.seed for run in together}) < len(together):
+            raise BadInput(f"two runs of {name} have one seed: they are not two runs")
+    return named
+
+
+def against_queries(folders: Sequence[Path]) -> dict[float, dict[str, list[tables.Line]]]:
+    """The lines of scorings by ratio and family: agents that differ in a whole number only are one curve."""
+    found: dict[float, dict[str, list[tables.Line]]] = {}
+    games = set()
+    for folder in folders:
+        scored, about = results.read(folder)
+        game, own = about["manifest"]["game"], about.get("own_par")
+        games.add((game["env"], json.dumps(game["keywords"], sort_keys=True)))
+        task = Task(Settings.of({**IDS[game["env"]], **game["keywords"], "split": game["split"]}))
+        for result in (one for one in scored if one.mode == MODES[0]):
+            known = par.find(task, result.ratio, result.reward.shape[1], Path(own) if own else None)
+            line = tables.line(result, known)
+            family = found.setdefault(result.ratio, {}).setdefault(_WHOLE.sub("", short(result.agent)), [])
+            if all(line.queries != other.queries for other in family):
+                family.append(line)
+    if len(games) > 1:
+        raise BadInput(f"these scorings are of {len(games)} games: draw one game at a time")
+    return found
+
+
+def draw_training(runs: Sequence[Run], measure: str, path: Path) -> str:
+    """Draw measure against env steps and against seconds; gives the CSV."""
+    figure = plots.new_figure(11, 4.6)
+    panels = figure.subplots(1, len(AXES), sharey=True)
+    rows = []
+    for panel, (axis, label) in zip(panels, AXES.items(), strict=True):
+        lines = training(runs, axis)
+        plots.bands(panel, lines)
+        panel.set_xscale("log")
+        panel.set_xlabel(label)
+        plots.dress(panel)
+        for name, (where, line) in lines.items():
+            rows += [(name, axis, f"{x:.6g}", *_told(one)) for x, one in zip(where, line, strict=True)]
+    panels[0].set_ylabel(MEASURES[measure])
+    panels[0].legend(frameon=False, fontsize=9)
+    figure.suptitle("Mean over seeds; bands: 95 % intervals, below 3 runs their range", x=0.01, ha="left", fontsize=9)
+    plots.save(figure, path)
+    return _csv(("agent", "against", "at", measure, "low", "high", "kind", "runs"), rows)
+
+
+def draw_queries(lines: Mapping[float, Mapping[str, list[tables.Line]]], path: Path) -> str:
+    """Draw points against queries, a panel for each ratio; gives the CSV."""
+    figure = plots.new_figure(1.5 + 5.5 * len(lines), 4.8)
+    panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
+    rows = []
+    for panel, ratio in zip(panels, sorted(lines), strict=True):
+        drawn: Lines = {}
+        for name, family in lines[ratio].items():
+            ordered = sorted(family, key=lambda line: line.queries)
+            drawn[name] = (np.array([line.queries for line in ordered]), [line.points for line in ordered])
+            for line in ordered:
+                stated = (f"{line.queries:.1f}", f"{1000 * line.seconds:.3f}", line.track)
+                rows.append((line.agent, f"{ratio:g}", *stated, *_told(line.points)))
+        plots.bands(panel, drawn)
+        panel.set_xscale("symlog", linthresh=1, base=4)
+        panel.set_xlim(left=-0.2)
+        panel.axhline(100, color=plots.INK, lw=1, ls=(0, (4, 3)))
+        panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=plots.INK)
+        panel.set_xlabel("queries an image")
+        panel.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+        plots.dress(panel)
+    panels[0].set_ylabel("points")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    plots.save(figure, path)
+    return _csv(("agent", "ratio", "queries", "ms", "track", "points", "low", "high", "kind", "runs"), rows)
+
+
+def _told(one: Interval) -> tuple[str, ...]:
+    return (*(f"{value:.4f}" for value in one[:3]), one.kind, str(one.runs))
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue()

@@ -1,0 +1,175 @@
+"""Who plays: agents by their spec, checked and trained before anything is scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maskgym.agent import Agent
+from maskgym.benchmark import manifest
+from maskgym.benchmark.protocol import Protocol, is_saved, runs
+from maskgym.errors import BadInput
+from maskgym.learner import Learner, OwnLoop
+from maskgym.registry import agent_class, game_spec_of, make_agent
+from maskgym.training.folder import Folder
+from maskgym.training.trainer import Trainer, TrainerSettings
+
+if TYPE_CHECKING:
+    from maskgym.envs.task import Task
+
+BESIDE = ("random", "variance")  # heuristics that stand in every table
+_GAME = ("ratio", "piece", "device", "split", "hint_share", "action_type")  # of an environment, not of its game
+
+
+def seat(spec: str, task: Task, ratio: float, seed: int) -> Agent:
+    """Make an agent for a task at another ratio than the task's own, ready to play; what it asks is metered.
+
+    `{seed}` in a spec is replaced, so that "a3c:runs/a3c-{seed}" means one saved agent a seed.
+    """
+    game_spec = replace(game_spec_of(task), ratio=ratio)
+    agent = make_agent(spec.replace("{seed}", str(seed)), game_spec=game_spec, seed=seed)
+    agent.attach(task.lent.reconstructor)
+    return agent
+
+
+def must_train(spec: str) -> bool:
+    """Is it a learner that is not loaded from a folder?"""
+    return issubclass(agent_class(name_of(spec)), Learner) and not is_saved(spec)
+
+
+def explores(agent: Agent) -> bool:
+    """Does it play otherwise when sampled?"""
+    return type(agent).sample is not Agent.sample
+
+
+def with_heuristics(specs: Sequence[str]) -> tuple[str, ...]:
+    """Add the heuristics that stand in every table."""
+    names = {name_of(spec) for spec in specs}
+    return tuple(dict.fromkeys((*specs, *(name for name in BESIDE if name not in names))))
+
+
+def check(protocol: Protocol, task: Task) -> None:
+    """Refuse a bad spec before anything is run."""
+    for spec in protocol.agents:
+        for seed in range(protocol.seeds if "{seed}" in spec else 1):
+            for ratio in protocol.ratios:
+                seat(spec, task, ratio, seed)
+
+
+def own_game(specs: Sequence[str]) -> dict[str, Any] | None:
+    """Find the game that saved agents were trained in, as id and keywords; None where no agent is a saved one."""
+    found: dict[str, dict[str, Any]] = {}
+    for spec in filter(is_saved, specs):
+        told = settings_of(spec)
+        if told is None:
+            raise BadInput(f"{folder_of(spec)} does not say which game {name_of(spec)!r} was trained in: give --env")
+        found[spec] = {name: value for name, value in told["env"].items() if name not in _GAME}
+    games = list(found.values())
+    for spec, game in found.items():
+        if game != games[0]:
+            first, other = (", ".join(f"{name}={value}" for name, value in one.items()) for one in (games[0], game))
+            raise BadInput(f"{next(iter(found))} was trained in {first}, {spec} in {other}: give --env")
+    return games[0] if games else None
+
+
+def settings_of(spec: str, seed: int = 0) -> dict[str, Any] | None:
+    """Read what the run of a saved agent was made from; None where its folder does not say."""
+    try:
+        told = json.loads((folder_of(spec, seed) / "settings.json").read_text())
+        return told if isinstance(told["env"], dict) and isinstance(told["env"]["id"], str) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def trained_at(spec: str, seed: int = 0) -> float | None:
+    """At which ratio a saved agent was trained; None for one that is not a learner."""
+    if not is_saved(spec) or not issubclass(agent_class(name_of(spec)), Learner):
+        return None
+    try:
+        return float(json.loads((folder_of(spec, seed) / "agent.json").read_text())["ratio"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def train(protocol: Protocol, task: Task, spec: str, seed: int, ratio: float, out: Path, quiet: bool = False) -> str:
+    """Train a learner as `maskgym train` does, in one process, unless that was done; gives the saved one's spec.
+
+    A training that was cut off goes on from its last checkpoint.
+    """
+    ratio = ratio if protocol.train_at == "each" else task.settings.ratio
+    code = manifest.code(agent_class(name_of(spec)))
+    made_by = manifest.digest(code, protocol.steps, protocol.env, protocol.keywords, task.fingerprint, ratio)
+    where = out / "agents" / f"{slug(spec)}-seed-{seed}-ratio-{ratio:g}-{made_by}"
+    if not (where / manifest.NAME).is_file():  # written last
+        game_spec = replace(game_spec_of(task), ratio=ratio)
+        agent = make_agent(spec, game_spec=game_spec, seed=seed)
+        assert isinstance(agent, Learner)
+        agent.attach(task.game.reconstructor)
+        keywords = {**protocol.keywords, "ratio": ratio}
+        about = {"agent": agent.name, "settings": asdict(agent.settings), "env": {"id": protocol.env, **keywords}}
+        folder = Folder(where, {**about, "steps": protocol.steps, "seed": seed})
+        settings = TrainerSettings(steps=protocol.steps, workers=1, synchronous=True, judge_every=0)
+        done = Trainer(
+            agent, _Games(protocol.env, keywords, isinstance(agent, OwnLoop)), settings, folder, quiet=quiet
+        )()
+        if done < protocol.steps:
+            raise KeyboardInterrupt
+        manifest.write(where, task, protocol.env, agents={spec: code}, seeds=[seed])
+    return f"{name_of(spec)}:{where}"
+
+
+def trainings(protocol: Protocol) -> list[tuple[str, int, float]]:
+    """All that is to be trained: spec, seed and ratio."""
+    ratios = protocol.ratios if protocol.train_at == "each" else protocol.ratios[:1]
+    learners = [spec for spec in protocol.agents if must_train(spec)]
+    return [(spec, seed, ratio) for spec in learners for seed in range(runs(spec, protocol.seeds)) for ratio in ratios]
+
+
+@dataclass(frozen=True)
+class _Games:
+    """Makes vector environments of the train split."""
+
+    env: str
+    keywords: dict[str, Any]
+    own_loop: bool  # does the agent step them itself? Then a finished game is followed by the next
+
+    def __call__(self, num_envs: int) -> Any:
+        import gymnasium as gym
+
+        more: dict[str, Any] = {} if self.own_loop else {"autoreset_mode": "Disabled"}
+        name = f"maskgym:{self.env.removeprefix('maskgym:')}"
+        return gym.make_vec(name, num_envs=num_envs, output="torch", **more, **self.keywords)
+
+
+def folder_of(spec: str, seed: int = 0) -> Path:
+    """The folder that a spec names."""
+    return Path(spec.partition("?")[0].partition(":")[2].replace("{seed}", str(seed)))
+
+
+def folders(spec: str, seed: int = 0) -> list[Path]:
+    """All folders that a spec names: its own, and those among its settings, as in "survey?start=a3c:FOLDER"."""
+    values = [part.partition("=")[2] for part in spec.partition("?")[2].split("&")]
+    return [folder_of(part, seed) for part in (spec.partition("?")[0], *values) if ":" in part]
+
+
+def name_of(spec: str) -> str:
+    """The agent's name in a spec."""
+    return spec.partition("?")[0].partition(":")[0]
+
+
+def short(spec: str, most: int = 0) -> str:
+    """A spec without its folder, cut where it is longer than that."""
+    where, mark, options = spec.partition("?")
+    plain = where.partition(":")[0] + mark + options
+    return plain if not most or len(plain) <= most else plain[: most - 1] + "…"
+
+
+def slug(spec: str) -> str:
+    """A spec as a file name, unmistakable."""
+    plain = re.sub(r"[^\w.=-]+", "_", spec)[-40:]
+    return plain if plain == spec else f"{plain}-{hashlib.sha256(spec.encode()).hexdigest()[:6]}"

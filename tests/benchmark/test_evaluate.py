@@ -1,0 +1,279 @@
+"""Scoring: its files, going on after a kill, no stale figures, and the lines that refuse bad input first."""
+
+import csv
+import json
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskgym.benchmark import evaluate as evaluation
+from maskgym.benchmark import manifest, par, players, results
+from maskgym.benchmark.evaluate import evaluate
+from maskgym.benchmark.protocol import Protocol, runs, track
+from maskgym.cli import run
+from maskgym.errors import BadInput
+
+FILES = {"score.csv", "score.json", "score.md", "score.png", "cells", "results.json", "settings.json"}
+
+
+@pytest.fixture
+def command(game_options, par_file, tmp_path):
+    return [*game_options, "--par", str(par_file), "--ratio", "0.5", "0.75", "--seeds", "3", "--out", str(tmp_path)]
+
+
+@pytest.fixture
+def pars(task, par_file):
+    return {ratio: par.find(task, ratio, 6, par_file) for ratio in (0.5, 0.75)}
+
+
+def scored(protocol, task, out, pars):
+    return {(one.agent, one.ratio, one.mode): one for one in evaluate(protocol, task, out, pars)}
+
+
+def test_heuristics_are_scored_beside_each_other_and_all_files_are_written(command, tmp_path, capsys):
+    assert run(["score", "gradient", "loss-map?masks=2", *command]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+    told = json.loads((tmp_path / "score.json").read_text())
+    assert {line["agent"] for line in told["lines"]} == {"gradient", "loss-map?masks=2", "variance", "random"}
+    for line in told["lines"]:
+        assert line["points"]["low"] <= line["points"]["value"] <= line["points"]["high"]
+        assert line["track"] == ("query-16" if "masks" in line["agent"] else "image")
+    assert told["pars"]["0.5"]["queries"] == 60
+    with open(tmp_path / "score.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 2 * 2 * 3 * 6  # agents, ratios, modes, seeds, images
+    assert {row["hidden"] for row in rows if row["ratio"] == "0.75"} == {"12"}  # K of 16
+    mean = np.mean([float(row["reward"]) for row in rows if (row["agent"], row["ratio"]) == ("gradient", "0.5")])
+    line = next(line for line in told["lines"] if (line["agent"], line["ratio"]) == ("gradient", 0.5))
+    assert line["reward"] == pytest.approx(mean, rel=1e-4)
+    with Image.open(tmp_path / "score.png") as picture:
+        assert picture.width > 800
+    shown = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in shown.splitlines() if "%" in line and "[" in line)
+    assert "3 runs of" in shown  # fewer than a claim needs
+
+
+def test_a_result_tells_all_that_it_was_made_by(command, tmp_path, task, monkeypatch):
+    out = tmp_path / "a folder's $name"
+    words = ["score", "random", *command[:-1], str(out), "--ratio", "0.5"]
+    monkeypatch.setattr(sys, "argv", ["maskgym", *words])
+    assert run(words) == 0
+    (found, *_), about = results.read(out)
+    told = about["manifest"]
+    assert shlex.split(told["command"]) == ["maskgym", *words]
+    assert told["versions"].keys() >= {"python", "maskgym", "torch", "gymnasium"}
+    assert len(told["commit"]) >= 12 or not (Path(manifest.__file__).parents[2] / ".git").exists()
+    assert told["processor"]
+    assert told["game"]["env"] == "MaskMIMSmall-v0"
+    assert told["game"]["network"] == task.fingerprint
+    assert told["game"]["split_hash"] == manifest.images_hash(task, 6)
+    assert told["par"]["0.5"].startswith("own par, par.safetensors (")
+    assert told["agents"]["random"]["distribution"].startswith("maskgym ")
+    assert (found.seeds, found.reward.shape, found.mask.shape) == ((0, 1, 2), (3, 6), (3, 6, 16))
+
+
+def test_a_learner_is_trained_once_a_seed_and_once_a_ratio_where_it_is_told_to(command, tmp_path, capsys):
+    words = ["score", "hpm?width=8", *command, "--seeds", "2", "--steps", "64"]
+    assert run(words) == 0
+    assert len(list((tmp_path / "agents").iterdir())) == 2
+    assert "Trained at 75% and scored at 50%: hpm" in capsys.readouterr().out
+    first = (tmp_path / "score.csv").read_text()
+    seen = {path: path.stat().st_mtime_ns for path in (tmp_path / "agents").glob("*/agent.*")}
+    assert run(words) == 0  # everything is there
+    assert (tmp_path / "score.csv").read_text() == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "agents").glob("*/agent.*")} == seen
+    capsys.readouterr()
+    with pytest.raises(BadInput, match="steps was 64, is 96"):
+        run([*words[:-1], "96"])
+    assert run([*words, "--train-at", "each", "--fresh"]) == 0
+    assert sorted(path.name.split("-ratio-")[1][:4] for path in (tmp_path / "agents").iterdir()) == [
+        *["0.5-"] * 2, *["0.75"] * 2
+    ]  # fmt: skip
+    assert "Trained at" not in capsys.readouterr().out
+
+
+def test_a_killed_run_goes_on_and_comes_to_the_same_figures(task, tmp_path, monkeypatch, pars):
+    protocol = Protocol(("random", "variance"), (0.5, 0.75), 2, 6)
+    whole = scored(protocol, task, tmp_path / "whole", pars)
+    play, calls = evaluation.play, []
+
+    def killed(*args, **how):
+        calls.append(args)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return play(*args, **how)
+
+    monkeypatch.setattr(evaluation, "play", killed)
+    with pytest.raises(KeyboardInterrupt):
+        scored(protocol, task, tmp_path / "killed", pars)
+    resumed = scored(protocol, task, tmp_path / "killed", pars)
+    assert len(calls) == 4 + 8 - 3  # 2 agents, 2 seeds, 2 ratios, of which 3 were done
+    for cell, result in whole.items():
+        np.testing.assert_array_equal(resumed[cell].reward, result.reward)
+        np.testing.assert_array_equal(resumed[cell].mask, result.mask)
+        np.testing.assert_array_equal(resumed[cell].lesion_cover, result.lesion_cover)
+    for path in (tmp_path / "whole" / "cells").glob("*.json"):
+        path.write_text(path.read_text()[:100])  # cut short: played again
+    again = scored(protocol, task, tmp_path / "whole", pars)
+    np.testing.assert_array_equal(again["random", 0.5, "sampled"].reward, whole["random", 0.5, "sampled"].reward)
+
+
+def test_cells_of_another_game_are_not_taken(make_task, tmp_path, pars):
+    protocol, cell = Protocol(("variance",), (0.5,), 1, 6), ("variance", 0.5, "deterministic")
+    one = scored(protocol, make_task(), tmp_path, pars)[cell]
+    other = scored(protocol, make_task("other"), tmp_path, pars)[cell]
+    assert not np.allclose(one.reward, other.reward)
+
+
+STRANGER = """
+from stranger.parts import sign
+from maskgym.agent import Agent
+
+class Bright(Agent):
+    name = "bright"
+
+    def score(self, images):
+        return sign() * self.patches.mean(images[:, 0])
+"""
+
+
+def test_an_agent_of_another_package_is_scored_again_after_its_code_changed(command, tmp_path, monkeypatch):
+    """A stranger's agent, found by its entry point; once the old figure was told again, silently."""
+    site = tmp_path / "site"
+    (site / "stranger").mkdir(parents=True)
+    (site / "stranger" / "agent.py").write_text(STRANGER)
+    (site / "stranger" / "parts.py").write_text("def sign():\n    return 1.0\n")
+    info = site / "stranger-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 0.1\n")
+    (info / "top_level.txt").write_text("stranger\n")
+    (info / "entry_points.txt").write_text("[maskgym.agents]\nbright = stranger.agent:Bright\n")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def points():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "stranger"]:
+            monkeypatch.delitem(sys.modules, name)  # as a new process would find it
+        assert run(["score", "bright", *command[:-1], str(tmp_path / "out"), "--ratio", "0.5", "--seeds", "1"]) == 0
+        told = json.loads((tmp_path / "out" / "score.json").read_text())
+        assert told["manifest"]["agents"]["bright"]["distribution"] == "stranger 0.1"
+        return next(line["points"]["value"] for line in told["lines"] if line["agent"] == "bright")
+
+    told = [points(), points()]
+    agent, parts = site / "stranger" / "agent.py", site / "stranger" / "parts.py"
+    agent.write_text(STRANGER.replace("return sign() *", "return -sign() *"))
+    told.append(points())
+    parts.write_text("def sign():\n    return -1.0\n")
+    told.append(points())
+    assert told[0] == told[1] == told[3]
+    assert abs(told[2] - told[0]) > 5
+
+
+def test_a_saved_agent_is_one_run_and_one_folder_a_seed_is_many(task, tmp_path, pars):
+    for seed in (0, 1):
+        players.seat("hpm", task, 0.5, seed).save(tmp_path / f"hpm-{seed}")
+    each, one = f"hpm:{tmp_path}/hpm-{{seed}}", f"hpm:{tmp_path}/hpm-1"
+    assert (runs(each, 2), runs(one, 2), runs("hpm", 2)) == (2, 1, 2)
+    found = scored(Protocol((each, one), (0.5,), 2, 6), task, tmp_path / "out", pars)
+    first, second = (found[spec, 0.5, "deterministic"].mask for spec in (each, one))
+    np.testing.assert_array_equal(first[1], second[0])
+    assert not (first[0] == second[0]).all()
+
+
+def test_a_folder_trained_again_is_played_again(task, tmp_path, pars):
+    spec, masks = f"hpm:{tmp_path}/hpm", []
+    for seed in (0, 1):
+        players.seat("hpm", task, 0.5, seed).save(tmp_path / "hpm")
+        found = scored(Protocol((spec,), (0.5,), 1, 6), task, tmp_path / "out", pars)
+        masks.append(found[spec, 0.5, "deterministic"].mask)
+    assert not (masks[0] == masks[1]).all()
+    start = f"search?evaluations=16&start={spec}"  # weights named among the settings count, too
+    assert players.folders(start) == players.folders(spec) == [tmp_path / "hpm"]
+
+
+def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks, par_file, task, tmp_path):
+    """Without --env it once played MaskMIM-v0, whatever it was trained on."""
+    folder = tmp_path / "run"
+    players.seat("hpm", task, 0.75, 0).save(folder)
+    words = ["score", f"hpm:{folder}", "--images", "6", "--par", str(par_file), "--ratio", "0.75", "--seeds", "1"]
+    words += ["--out", str(tmp_path / "out")]
+    with pytest.raises(BadInput, match="does not say which game 'hpm' was trained in: give --env"):
+        run(words)
+    env = {"id": "MaskMIMSmall-v0", "image_size": "32x32", "patch_size": 8, "reconstructor": networks["one"]}
+    told = {"env": {**env, "reward": "loss", "device": "cpu", "ratio": 0.75, "piece": 32}}
+    (folder / "settings.json").write_text(json.dumps(told))
+    assert run(words) == 0
+    assert results.read(tmp_path / "out")[1]["manifest"]["game"]["network"] == task.fingerprint
+    other = tmp_path / "other"
+    players.seat("hpm", task, 0.75, 0).save(other)
+    (other / "settings.json").write_text(json.dumps({"env": {**env, "id": "MaskMIM-v0"}}))
+    with pytest.raises(BadInput, match="give --env"):
+        run([*words[:2], f"hpm:{other}", *words[2:]])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hpn"], "unknown agent 'hpn': did you mean hpm"),
+        (["hpm:nowhere"], "no saved agent in nowhere"),
+        (["loss-map?maks=3"], "no setting 'maks'"),
+        (["variance", "--ratio", "1.5"], "ratio 1.5 is outside"),
+        (["variance", "--images", "500"], "the test split has 128"),
+        (["variance", "--seeds", "0"], "seeds 0"),
+        (["variance", "--env", "MaskMIMSmal-v0"], "did you mean MaskMIMSmall-v0?"),
+        (["variance", "--split", "val"], "is of another split"),
+        (["variance", "--ratio", "0.25"], "has no ratio 0.25"),
+        (["variance", "--images", "7"], "knows 6 images at ratio 0.5, not 7"),
+    ],
+)
+def test_bad_input_is_one_line_before_anything_is_run(command, tmp_path, monkeypatch, words, said):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *args: pytest.fail("something was run"))
+    with pytest.raises(BadInput) as caught:
+        run(["score", words[0], *command, *words[1:]])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(command, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BadInput, match="file"):
+        run(["score", "variance", *command[:-1], str(tmp_path / "file")])
+
+
+def test_tracks_go_by_the_most_that_was_asked_for_an_image():
+    assert [track(q, False) for q in (0, 1, 16, 17, 64, 256, 257)] == [
+        "image", "query-16", "query-16", "query-64", "query-64", "query-256", "open"
+    ]  # fmt: skip
+    assert track(12, True) == "query-16, white-box"
+
+
+def test_results_that_were_tampered_with_are_refused_in_a_sentence(task, pars, tmp_path):
+    found = evaluate(Protocol(("random",), (0.5,), 2, 6), task, tmp_path / "cells", pars)
+    results.save(tmp_path / "results.json", found)
+    again, _ = results.read(tmp_path)
+    np.testing.assert_array_equal(again[0].mask, found[0].mask)
+    good = found[0].encode()
+    for change in (
+        {"mask": "!"}, {"mask": good["mask"][:-8]}, {"patches": 1 << 40}, {"seeds": [0]}, {"reward": [[1.0]]},
+        {"reward": [[None] * 6] * 2}, {"queries": "many"}, {"manifest": 3}, {"ratio": "half"},
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=".") as caught:
+            results.decode(good | change)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(BadInput, match="holds no results or is damaged"):
+        results.read(tmp_path)
+
+
+def test_runs_are_joined_in_the_order_of_their_seeds(task, pars, tmp_path):
+    found = scored(Protocol(("random",), (0.5,), 3, 6), task, tmp_path, pars)["random", 0.5, "sampled"]
+    assert found.seeds == (0, 1, 2)
+    halves = [replace(found, seeds=(seed,), **{name: getattr(found, name)[[seed]] for name in ("reward", "mask",
+              "lesion_cover", "seconds", "queries")}) for seed in found.seeds]  # fmt: skip
+    np.testing.assert_array_equal(results.join(halves).reward, found.reward)
