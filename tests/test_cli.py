@@ -149,7 +149,7 @@ def completed(line: str, tmp_path) -> list[str]:
         ("maskgym data sp", ["split"]),
         ("maskgym study st", ["status"]),
         ("maskgym train a3c --st", ["--steps"]),
-        ("maskgym data show phantoms --spl", ["--split", "--split-file"]),
+        ("maskgym data show --data phantoms --spl", ["--split", "--split-file"]),
         ("maskgym zzz --a", []),
     ],
 )

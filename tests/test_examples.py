@@ -56,3 +56,14 @@ def test_an_example_runs_as_a_user_would_run_it_and_leaves_no_process_behind(nam
 
 def test_every_example_is_run():
     assert {path.name for path in EXAMPLES.glob("*.py")} == set(SHORT)
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(EXAMPLES / "first_steps.ipynb", as_version=4)
+    told = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = "".join(output.get("text", "") for cell in told.cells for output in cell.get("outputs", []))
+    assert "variance" in printed
+    assert "edges" in printed

@@ -1,20 +1,18 @@
-"""The commands `maskgym data ...`: what layouts there are, what is in a folder, how it looks, how it is split."""
+"""The commands `maskgym data ...`: what layouts there are, what is in a folder, prepare it, look at it, split it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from tyro.conf import Positional
 
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
     from maskgym.data.check import Report
     from maskgym.data.source import Images
+    from maskgym.data.spec import Spec
 
 NO_PATIENTS = "no patient ids were published: every image counts as its own patient"
 
@@ -49,65 +47,101 @@ class List:
         console.print(options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Check:
     """Open every file of a data set and report all that is wrong; leaves with 1 if a file cannot be used."""
 
-    dataset: Positional[str]
+    data: str
     """Layout and folder, as in lgg:/data/kaggle_3m."""
-    patch: int = 8
+    patch_size: int = 8
     """Report images with a side below this many pixels."""
 
     def __call__(self) -> int:
         """Print the report; 1 where a file cannot be used."""
         from maskgym.data.check import check
-        from maskgym.data.spec import parse
 
-        spec = parse(self.dataset)
-        if spec.layout == "phantoms":
-            raise BadInput("phantoms are made, not read: there are no files to check")
-        report = check(spec, self.patch)
-        _print_report(self.dataset, report)
+        report = check(_on_disk(self.data), self.patch_size)
+        _print_report(self.data, report)
         return 0 if report.ok else 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Bring every case of a data set into the case store, with many processes; what is there already stays.
+
+    Whatever uses the data set does this by itself, for the split it needs. A preparation that was killed goes on when
+    the same command is given again.
+    """
+
+    data: str
+    """Layout and folder, as in lgg:/data/kaggle_3m."""
+    workers: int = 0
+    """Processes; 0 = one a core where there is much to do."""
+    verify: bool = False
+    """Read every case whole, compare it with its hash, and prepare again what does not agree."""
+
+    def __call__(self) -> None:
+        """Prepare, and say what the store holds."""
+        from time import perf_counter
+
+        from maskgym.data.cases import open_cases
+        from maskgym.data.prepare import verify
+
+        _on_disk(self.data)
+        if self.workers < 0:
+            raise BadInput(f"--workers {self.workers} should be 0 or above")
+        start = perf_counter()
+        cases = open_cases(self.data, "all", workers=self.workers)
+        if self.verify and (damaged := verify(cases)):
+            print(f"made anew, for they did not agree with their hash: {len(damaged)} ({', '.join(damaged[:5])})")
+            cases = open_cases(self.data, "all", workers=self.workers)
+        size = sum(case.size for case in cases) / 2**20
+        patients = len({case.patient for case in cases})
+        print(f"{len(cases)} cases of {patients} patients, {size:.1f} MiB, after {perf_counter() - start:.1f} s")
+        for note in cases.notes:
+            print(f"  {note}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Show:
     """Write a sheet of prepared images, as an agent gets them, with the outlines of their labels."""
 
-    dataset: Positional[str]
+    data: str
     """Layout and folder, as in lgg:/data/kaggle_3m?modality=FLAIR, or phantoms."""
     out: Path = Path("sheet.png")
     """The PNG to write."""
-    size: str = "128x128"
-    """Height x width, or depth x height x width for volumes."""
+    image_size: str = "128x128"
+    """Height x width, or depth x height x width for volumes; one number means a square."""
     split: str = "train"
     """train, val or test."""
     split_file: Path | None = None
     """A split saved by `maskgym data split`."""
-    count: int = 24
-    """How many images."""
+    images: int = 24
+    """How many images, spread evenly over the split."""
 
     def __call__(self) -> None:
         """Write the sheet and say what is on it."""
         from maskgym.data.sheet import write
         from maskgym.data.source import load
+        from maskgym.envs.task import parse_size
 
-        if self.count < 1:
-            raise BadInput(f"--count {self.count} should be at least 1")
+        if self.images < 1:
+            raise BadInput(f"--images {self.images} should be at least 1")
         split_file = str(self.split_file) if self.split_file else None
-        images = load(self.dataset, size=read_size(self.size), split=self.split, split_file=split_file)
-        write(images, self.out, f"{_without_folders(self.dataset)}, {self.split}, {self.size}", self.count)
-        print(f"{self.out}: {min(self.count, len(images))} of {_summary(images)}")
+        size = parse_size(self.image_size, 2, "image_size")
+        images = load(self.data, size=size, split=self.split, split_file=split_file)
+        shown = "x".join(map(str, size))
+        write(images, self.out, f"{_without_folders(self.data)}, {self.split}, {shown}", self.images)
+        print(f"{self.out}: {min(self.images, len(images))} of {_summary(images)}")
         for note in images.notes:
             print(f"  {note}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Split:
     """Split a data set by patient and save who is where as JSON, with nested shares of labelled patients."""
 
-    dataset: Positional[str]
+    data: str
     """Layout and folder; the seed of the split is an option, as in lgg:/data/kaggle_3m?seed=1."""
     out: Path = Path("split.json")
     """The JSON to write."""
@@ -116,11 +150,8 @@ class Split:
         """Write the split and say how large its parts are."""
         from maskgym.data import splits
         from maskgym.data.find import find
-        from maskgym.data.spec import parse
 
-        spec = parse(self.dataset)
-        if spec.layout == "phantoms":
-            raise BadInput("phantoms have no patients: their train, val and test images never overlap")
+        spec = _on_disk(self.data)
         found = find(spec)
         split = splits.by_patient(found.patients, spec.options.seed, spec.layout)
         splits.save(split, self.out)
@@ -135,7 +166,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Clear:
-    """Empty the cache of prepared images ($MASKGYM_CACHE, else ~/.cache/maskgym)."""
+    """Empty the cache of prepared cases and images ($MASKGYM_CACHE, else ~/.cache/maskgym)."""
 
     def __call__(self) -> None:
         """Remove the entries and say how much room that made."""
@@ -145,11 +176,14 @@ class Clear:
         print(f"{cache.folder()}: entries removed: {entries}, freed: {freed / 2**20:.1f} MiB")
 
 
-def read_size(text: str) -> tuple[int, ...]:
-    """`128x128` as (128, 128)."""
-    if not re.fullmatch(r"\d+x\d+(x\d+)?", text):
-        raise BadInput(f"size {text!r} should be HxW or DxHxW, as in 128x128")
-    return tuple(int(side) for side in text.split("x"))
+def _on_disk(dataset: str) -> Spec:
+    """Read the string of a data set that lies in files."""
+    from maskgym.data.spec import parse
+
+    spec = parse(dataset)
+    if spec.layout == "phantoms":
+        raise BadInput("phantoms are made, not read: they have neither files nor patients")
+    return spec
 
 
 def _print_report(dataset: str, report: Report) -> None:

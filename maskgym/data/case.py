@@ -116,6 +116,11 @@ class StoredCase(Case):
     def spacing(self) -> tuple[float, ...] | None:  # noqa: D102
         return None if self.page["spacing"] is None else tuple(self.page["spacing"])
 
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(self.page["bytes"].values())
+
     def measured(self, tone: Tone) -> dict[str, Any]:  # noqa: D102
         return self.store.measured(self.key, self.page, tone)
 

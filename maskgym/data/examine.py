@@ -113,12 +113,16 @@ def _labels(
         before = len(problems)
         if (picture := _read(path, problems)) is None:
             continue
-        if found.layout.one_grid:
+        if found.layout.one_grid and not picture.sparse:
             _check_grid(path, picture, first_path, first, problems)
         values = picture.pixels.max(axis=-1)  # a mask saved in colour
         _check_labels(path, values, structure, found, problems)
         if len(problems) == before:
             on_grid = _on_grid(Picture(values[..., None], picture.affine), first, nearest=True)[..., 0]
+            if picture.sparse and values.any() and not on_grid.any():
+                problems.append(
+                    Problem(path, f"none of its labels lies on {first_path.name}: do the two belong together?")
+                )
             classes = _to_classes(on_grid, structure, found)
             np.copyto(merged, classes, where=classes > 0)
     return merged

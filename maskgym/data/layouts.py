@@ -23,7 +23,8 @@ from maskgym.data.spec import Options
 from maskgym.errors import BadInput
 
 NII = r"\.nii(\.gz)?"
-ANY = r"(\.(png|jpe?g|tiff?|dcm|nii|nii\.gz)|/)"  # a DICOM series is a folder
+# A DICOM series is a folder; files that are DICOM by their bytes alone are matched as if they ended in .dcm.
+ANY = r"(\.(png|jpe?g|tiff?|dcm|dicom|ima|nii|nii\.gz|nrrd|nhdr|mha|mhd)|/)"
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "folder": Layout(
         about="your own folder: images/ and, if there are labels, masks/ with the same names",
-        looks_like="images/anna_1.png and masks/anna_1.png (PNG, JPEG, TIFF, NIfTI, DICOM or a folder of DICOM slices)",
+        looks_like="images/anna_1.png and masks/anna_1.png (or JPEG, TIFF, NIfTI, NRRD, MHA, DICOM, a folder of DICOM)",
         image=rf"images/(?P<case>.+?)(?i:{ANY})",
         label=rf"masks/(?P<case>.+?)(?i:{ANY})",
         has_patients=False,

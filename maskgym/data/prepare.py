@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from maskgym.data.case import StoredCase
 from maskgym.data.examine import examine
 from maskgym.data.find import CaseFiles, Found, Problem, find
 from maskgym.data.measure import Tone, tone_of
@@ -70,6 +71,15 @@ def prepare_one(case: CaseFiles, found: Found, store: Store, tone: Tone) -> Answ
     if sample is not None:
         store.write(key, sample, tone)
     return [(str(problem.file), problem.what, problem.fatal) for problem in problems]
+
+
+def verify(cases: Sequence[StoredCase]) -> list[str]:
+    """Compare every case with its hash, take out those that do not agree, and name them."""
+    damaged = [case for case in track(cases, "verifying") if not case.store.sound(case.key)]
+    for case in damaged:
+        with case.store.writing():
+            case.store.remove(case.key)
+    return [case.id for case in damaged]
 
 
 def _missing(key: str, store: Store, tone: Tone) -> bool:

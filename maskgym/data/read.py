@@ -1,14 +1,16 @@
-"""Reading one file: NIfTI, DICOM (a file or a folder of slices), TIFF, PNG and JPEG. Nothing is ever unpickled."""
+"""Reading one file: NIfTI, DICOM, NRRD, MetaImage, TIFF, PNG and JPEG. Nothing is ever unpickled."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from maskgym.data import dicom
 from maskgym.errors import BadInput
 
 
@@ -18,6 +20,7 @@ class Picture:
 
     pixels: np.ndarray  # (H, W, C) for a picture, (X, Y, Z, C) for a volume
     affine: np.ndarray | None = None  # (4, 4) from voxel indices to mm, x to the right, y to the front, z to the head
+    sparse: bool = False  # labels that may lie on a part of their image's grid
 
     @property
     def is_volume(self) -> bool:
@@ -32,11 +35,13 @@ def read(path: Path) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a reader's remarks on odd headers
             if path.is_dir():
-                return _dicom_series(path)
+                return _dicom(dicom.read_folder, path)
             if name.endswith((".nii", ".nii.gz")):
                 return _nifti(path)
-            if name.endswith(".dcm"):
-                return _dicom_file(path)
+            if name.endswith((".nrrd", ".nhdr", ".mha", ".mhd")):
+                return _itk(path)
+            if dicom.is_dicom(path):
+                return _dicom(dicom.read_file, path)
             if name.endswith((".tif", ".tiff")):
                 return _tiff(path)
             return _picture(path)
@@ -64,9 +69,24 @@ def _nifti(path: Path) -> Picture:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or 0 in pixels.shape:
         raise BadInput(f"{path}: has the shape {pixels.shape}: expected (x, y, z) or (x, y, z, channels)")
-    if not np.isfinite(file.affine).all() or abs(np.linalg.det(file.affine[:3, :3])) < 1e-12:
-        raise BadInput(f"{path}: its affine has no volume: repair the header")
-    return Picture(pixels, np.asarray(file.affine, float))
+    _check_spacing(path, int(file.header.get("sform_code", 0)))
+    return Picture(pixels, _sound(file.affine, path))
+
+
+def _check_spacing(path: Path, sform: int) -> None:
+    """Refuse a header without voxel sizes, of which nibabel would make 1 mm; an affine of its own may stand in."""
+    from nibabel import Nifti1Header
+    from nibabel.openers import Opener
+
+    with Opener(str(path)) as file:
+        raw = file.read(Nifti1Header.template_dtype.itemsize)
+    for order in "<>":
+        if int.from_bytes(raw[:4], "little" if order == "<" else "big") == len(raw):
+            header = Nifti1Header(raw, endianness=order, check=False)
+            sizes = header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]
+            if sform <= 0 and not (np.isfinite(sizes).all() and np.all(sizes != 0)):
+                shown = " x ".join(f"{size:g}" for size in sizes)
+                raise BadInput(f"{path}: its spacing is {shown} mm: write the size of a voxel into the header")
 
 
 def _tiff(path: Path) -> Picture:
@@ -100,47 +120,29 @@ def _as_picture(pixels: np.ndarray, path: Path) -> np.ndarray:
     return pixels[..., :3] if pixels.shape[2] == 4 else pixels[..., :1] if pixels.shape[2] == 2 else pixels  # no alpha
 
 
-def _dicom_file(path: Path) -> Picture:
-    import pydicom
-
-    return Picture(_as_picture(_dicom_values(pydicom.dcmread(path)), path))
-
-
-def _dicom_values(data: Any) -> np.ndarray:
-    values = data.pixel_array * float(data.get("RescaleSlope", 1)) + float(data.get("RescaleIntercept", 0))
-    if data.get("PhotometricInterpretation") == "MONOCHROME1":  # white is zero
-        values = values.max() - values
-    return np.asarray(values, np.float32)
+def _dicom(read: Callable[[Path], tuple[np.ndarray, np.ndarray | None, bool]], path: Path) -> Picture:
+    pixels, affine, labels = read(path)
+    return Picture(_as_picture(pixels, path) if affine is None else pixels, affine, sparse=labels)
 
 
-def _dicom_series(folder: Path) -> Picture:
-    """The slices of a folder in order along their normal, with the affine their headers tell."""
-    import pydicom
+def _itk(path: Path) -> Picture:
+    """NRRD and MetaImage."""
+    import SimpleITK
 
-    slices = [pydicom.dcmread(file) for file in sorted(folder.iterdir()) if file.name.lower().endswith(".dcm")]
-    if len({data.get("SeriesInstanceUID") for data in slices}) > 1:
-        raise BadInput(f"{folder}: holds slices of more than one series: one folder for each")
-    if len({(data.Rows, data.Columns) for data in slices}) > 1:
-        raise BadInput(f"{folder}: its slices differ in size: one folder for each size")
-    orientation = slices[0].get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0])
-    along_row, along_column = np.asarray(orientation, float).reshape(2, 3)
-    normal = np.cross(along_row, along_column)
-
-    def place(data: Any) -> float:
-        if "ImagePositionPatient" in data:
-            return float(np.dot(normal, np.asarray(data.ImagePositionPatient, float)))
-        return float(data.get("InstanceNumber", 0))
-
-    slices.sort(key=place)
-    places = np.array([place(data) for data in slices])
-    step = float(np.median(np.diff(places))) if len(slices) > 1 else float(slices[0].get("SliceThickness", 1) or 1)
-    if step <= 0:
-        raise BadInput(f"{folder}: two slices lie at one place: remove the double ones")
-    if len(slices) > 2 and np.abs(np.diff(places) - step).max() > 0.1 * step:
-        raise BadInput(f"{folder}: a slice is missing, for the steps between slices differ: copy the folder again")
-    down, right = (float(value) for value in slices[0].get("PixelSpacing", [1, 1]))
+    image = SimpleITK.ReadImage(str(path))
+    pixels, axes = SimpleITK.GetArrayFromImage(image), image.GetDimension()
+    if axes == 2:
+        return Picture(_as_picture(pixels, path))
+    if axes != 3 or 0 in pixels.shape:
+        raise BadInput(f"{path}: has {axes} axes: expected a picture or a volume")
     affine = np.eye(4)
-    affine[:3, :3] = np.stack([along_row * right, along_column * down, normal * step], axis=1)
-    affine[:3, 3] = np.asarray(slices[0].get("ImagePositionPatient", [0, 0, 0]), float)
-    pixels = np.stack([_dicom_values(data).T for data in slices], axis=-1)  # (columns, rows, slices)
-    return Picture(pixels[..., None], np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)  # DICOM points left and back
+    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    pixels = pixels if pixels.ndim == 4 else pixels[..., None]
+    return Picture(pixels.transpose(2, 1, 0, 3), _sound(dicom.LPS @ affine, path))
+
+
+def _sound(affine: np.ndarray, path: Path) -> np.ndarray:
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise BadInput(f"{path}: its affine has no volume: repair the header")
+    return np.asarray(affine, float)

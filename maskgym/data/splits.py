@@ -44,14 +44,17 @@ class Split:
 
 
 def by_patient(patients: Iterable[str], seed: int = 0, dataset: str = "") -> Split:
-    """70 / 10 / 20 of the patients; at least one in each part where there are three or more."""
+    """70 / 10 / 20 of the patients; at least one in each part where there are three or more, two where there are 10."""
     order = _shuffled(patients, f"split/{seed}")
     n = len(order)
     test = max(1, round(PARTS["test"] * n)) if n > 1 else 0
     val = max(1, round(PARTS["val"] * n)) if n > 2 else 0
-    train = tuple(sorted(order[val + test :]))
+    tested, held, rest = order[val : val + test], order[:val], order[val + test :]
+    if n >= 10 and val == 1:  # what one patient says is about that patient
+        held, rest = [*held, rest[0]], rest[1:]
+    train = tuple(sorted(rest))
     shares = {f"{share:.0%}": labelled(train, share, seed) for share in SHARES} if train else {}
-    return Split(dataset, seed, train, tuple(sorted(order[:val])), tuple(sorted(order[val : val + test])), shares)
+    return Split(dataset, seed, train, tuple(sorted(held)), tuple(sorted(tested)), shares)
 
 
 def labelled(patients: Sequence[str], share: float, seed: int = 0) -> tuple[str, ...]:

@@ -66,6 +66,10 @@ def dicom(path: Path, array: np.ndarray, **tags: object) -> Path:
     data.PixelData = array.astype(np.int16).tobytes()
     for name, value in tags.items():
         setattr(data, name, value)
+    if "PerFrameFunctionalGroupsSequence" in tags and "SegmentationType" in tags:  # one bit a pixel
+        data.BitsAllocated = data.BitsStored = 1
+        data.HighBit, data.PixelRepresentation = 0, 0
+        data.PixelData = np.packbits((array > 0).ravel(), bitorder="little").tobytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     data.save_as(path, enforce_file_format=True)
     return path
@@ -86,6 +90,39 @@ def dicom_series(folder: Path, volume: np.ndarray, spacing: tuple[float, float, 
             RescaleIntercept=-1000,
         )
     return folder
+
+
+def multi_frame(
+    path: Path, volume: np.ndarray, step: float = 3.0, segments: dict[int, np.ndarray] | None = None
+) -> Path:
+    """A volume (z, y, x) in one file; or, with `segments` (number -> mask), a segmentation without its empty frames."""
+    from pydicom.dataset import Dataset
+
+    frames = [(z, 0, layer) for z, layer in enumerate(volume)]
+    if segments is not None:
+        frames = [(z, number, mask[z]) for number, mask in segments.items() for z in range(len(mask)) if mask[z].any()]
+    groups = []
+    for z, number, _ in frames:
+        place, group = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, z * step]
+        group.PlanePositionSequence = [place]
+        if number:
+            which = Dataset()
+            which.ReferencedSegmentNumber = number
+            group.SegmentIdentificationSequence = [which]
+        groups.append(group)
+    measures, orientation, shared = Dataset(), Dataset(), Dataset()
+    measures.PixelSpacing, measures.SliceThickness = [0.5, 0.25], step
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
+    told = {
+        "NumberOfFrames": len(frames),
+        "PerFrameFunctionalGroupsSequence": groups,
+        "SharedFunctionalGroupsSequence": [shared],
+    }
+    if segments is not None:
+        told |= {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4", "SegmentationType": "BINARY"}
+    return dicom(path, np.concatenate([layer for *_, layer in frames]), Rows=volume.shape[1], **told)
 
 
 def lgg(folder: Path, patients: int = 4, slices: int = 3) -> Path:

@@ -2,6 +2,7 @@ import numpy as np
 import published
 import pytest
 
+from maskgym.data.cases import open_cases
 from maskgym.data.check import check
 from maskgym.data.find import find
 from maskgym.data.layouts import LAYOUTS
@@ -180,6 +181,36 @@ def test_a_folder_of_dicom_slices_is_one_volume_in_the_order_of_the_positions(tm
     expected = (expected - expected.mean()) / expected.std()
     np.testing.assert_allclose(images.images[0, 0], expected, atol=1e-4)
     np.testing.assert_allclose(images.spacing[0], (2.0, 0.5, 0.5))
+
+
+def test_dicom_of_every_kind_makes_a_set_with_its_segmentations(tmp_path):
+    """Slices without extension, a volume in one file, and segmentations that leave empty slices out."""
+    volumes, marks = {}, {}
+    for place, name in enumerate(("slices", "enhanced", "both")):
+        volumes[name] = published.body((7, 10, 8), np.int16)
+        marks[name] = published.lesion((7, 10, 8)) > 0
+        if place % 2:
+            published.multi_frame(tmp_path / "images" / f"{name}.dcm", volumes[name])
+        else:
+            series = published.dicom_series(tmp_path / "images" / name, volumes[name], (3.0, 0.5, 0.25))
+            for file in series.iterdir():
+                file.rename(file.with_suffix(""))
+        published.multi_frame(tmp_path / "masks" / f"{name}.dcm", volumes[name], segments={1: marks[name]})
+    cases = open_cases(f"folder:{tmp_path}", "all")
+    assert len(cases) == 3
+    for case in cases:
+        np.testing.assert_array_equal(case.label > 0, marks[case.id])
+        np.testing.assert_allclose(case.spacing, (3, 0.5, 0.25))
+    (problem,) = check(parse(f"folder:{elsewhere(tmp_path)}"), patch=4).problems
+    assert "none of its labels lies on" in str(problem)
+
+
+def elsewhere(folder):
+    """The same set, one segmentation of which lies far above its image."""
+    mask = np.zeros((400, 10, 8), bool)
+    mask[300:303, 2:5, 2:5] = True
+    published.multi_frame(folder / "masks" / "both.dcm", mask, segments={1: mask})
+    return folder
 
 
 def test_a_folder_with_several_classes_names_them(tmp_path):

@@ -21,6 +21,13 @@ def test_few_patients_still_fill_every_part(count):
     assert min(len(split.train), len(split.val), len(split.test)) >= 1
 
 
+@pytest.mark.parametrize("count", [10, 14, 30])
+def test_nobody_is_held_out_alone_where_there_are_ten(count):
+    split = splits.by_patient(PATIENTS[:count])
+    assert min(len(split.val), len(split.test)) >= 2
+    assert sorted(split.train + split.val + split.test) == sorted(PATIENTS[:count])
+
+
 def test_the_seed_alone_decides_whatever_the_order_of_the_patients():
     assert splits.by_patient(PATIENTS, 3) == splits.by_patient(reversed(PATIENTS), 3)
     assert splits.by_patient(PATIENTS, 3) != splits.by_patient(PATIENTS, 4)
