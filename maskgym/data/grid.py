@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+SLAB = 32  # slices worked on at once, so that a whole volume is never in memory as floats
+
 Box = tuple[tuple[int, int], ...]  # first and end voxel of each axis
 
 
@@ -44,13 +46,13 @@ def window(
         return out
     rows = [_rows(end - first, new, *span, nearest) for (first, end), new, span in zip(box, grid, spans, strict=True)]
     cut = tuple(slice(first + low, first + high) for (first, _), (low, high, _) in zip(box, rows, strict=True))
-    block = np.asarray(array[:, *cut]).astype(kind, copy=clip is not None)
-    if clip is not None:
-        low, high = (np.reshape(bound, (-1,) + (1,) * len(size)) for bound in clip)
-        np.clip(block, low, high, out=block)
-    for axis, (_, _, how) in enumerate(rows, start=1):
-        if how is not None:
-            block = np.take(block, how, axis) if nearest else _mixed(block, how, axis)
+    first, *inner = (how for _, _, how in rows)
+    part = array[:, *cut]
+    slabs = [
+        _inner(np.asarray(part[:, start : start + SLAB]).astype(kind, copy=clip is not None), clip, inner, nearest)
+        for start in range(0, part.shape[1], SLAB)
+    ]
+    block = _along(np.concatenate(slabs, axis=1) if len(slabs) > 1 else slabs[0], first, 1, nearest)
     into = tuple(slice(start - at, end - at) for (start, end), at in zip(spans, corner, strict=True))
     out[:, *into] = block
     return out
@@ -83,5 +85,21 @@ def _rows(old: int, new: int, start: int, end: int, nearest: bool) -> tuple[int,
     return low, high, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def _mixed(block: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
-    return np.moveaxis(np.tensordot(block, weights, axes=(axis, 1)), -1, axis)
+def _inner(
+    slab: np.ndarray, clip: tuple[np.ndarray, np.ndarray] | None, how: list[np.ndarray | None], nearest: bool
+) -> np.ndarray:
+    """Clip a slab and bring all its axes but the first to the new grid."""
+    if clip is not None:
+        low, high = (np.reshape(bound, (-1,) + (1,) * (slab.ndim - 1)) for bound in clip)
+        np.clip(slab, low, high, out=slab)
+    for axis, of_axis in enumerate(how, start=2):
+        slab = _along(slab, of_axis, axis, nearest)
+    return slab
+
+
+def _along(block: np.ndarray, how: np.ndarray | None, axis: int, nearest: bool) -> np.ndarray:
+    if how is None:
+        return block
+    if nearest:
+        return np.take(block, how, axis)
+    return np.moveaxis(np.tensordot(block, how, axes=(axis, 1)), -1, axis)

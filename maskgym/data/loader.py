@@ -9,9 +9,7 @@ Batch `step` is the same whatever the number of threads, so a run that was kille
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import NamedTuple, Protocol
 
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 
 from maskgym.data import splits
+from maskgym.data.ahead import ahead
 from maskgym.errors import BadInput
 
 Pair = tuple[np.ndarray, np.ndarray | None]  # an image (C, *size) float32 and its labels (*size) uint8
@@ -126,21 +125,17 @@ class Loader:
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Give the batches of steps `first` to `last`, counted over all epochs."""
-        if not self.workers:
-            yield from map(self._timed, range(first, last))
-            return
-        with ThreadPoolExecutor(self.workers, "batches") as threads:
-            waiting: deque[Future[Batch]] = deque()
-            try:
-                for step in range(first, last):
-                    waiting.append(threads.submit(self.make, step))
-                    if len(waiting) > 2 * self.workers:
-                        yield self._timed(waiting.popleft())
-                while waiting:
-                    yield self._timed(waiting.popleft())
-            finally:
-                for future in waiting:
-                    future.cancel()
+        coming = ahead(self.make, range(first, last), self.workers)
+        try:
+            while True:
+                start = perf_counter()
+                batch = next(coming, None)
+                self.waited += perf_counter() - start
+                if batch is None:
+                    return
+                yield batch
+        finally:
+            coming.close()
 
     def make(self, step: int) -> Batch:
         """Prepare the batch of a step."""
@@ -173,9 +168,3 @@ class Loader:
         if self.transform is not None:
             image, label = self.transform(image, label, rng)
         return np.ascontiguousarray(image, np.float32), label
-
-    def _timed(self, coming: Future[Batch] | int) -> Batch:
-        start = perf_counter()
-        batch = self.make(coming) if isinstance(coming, int) else coming.result()
-        self.waited += perf_counter() - start
-        return batch

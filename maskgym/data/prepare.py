@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
+from maskgym.data.ahead import cores
 from maskgym.data.case import StoredCase
 from maskgym.data.examine import examine
 from maskgym.data.find import CaseFiles, Found, Problem, find
@@ -95,7 +96,7 @@ def _workers(found: Found, cases: Sequence[CaseFiles]) -> int:
             with suppress(OSError):
                 path = found.spec.folder / below
                 size += sum(f.stat().st_size for f in path.iterdir()) if path.is_dir() else path.stat().st_size
-    return len(os.sched_getaffinity(0)) if size > ALONE else 1
+    return cores() if size > ALONE else 1
 
 
 def _by_children(found: Found, cases: Sequence[CaseFiles], store: Store, workers: int) -> Iterator[Answer]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from maskgym.data import cache as caches
+from maskgym.data.ahead import ahead, cores
 from maskgym.data.cases import Frames, open_cases
 from maskgym.data.images import Images
 from maskgym.data.progress import track
@@ -47,21 +48,22 @@ def load(dataset: str, size: tuple[int, ...], split: str, split_file: str | None
 def _write(frames: Frames, dataset: str, writer: caches.Writer) -> None:
     about: dict[str, list[Any]] = {"ids": [], "patients": [], "grades": [], "spacing": []}
     flat = frames.flat
-    for number, name in track(list(enumerate(frames.ids)), "cutting images"):
+    ids = frames.ids
+    shown = ahead(lambda number: (frames.load(number), frames.label(number)), range(len(frames)), cores())
+    for number, (image, label) in enumerate(track(shown, "cutting images", len(frames))):
         case, _ = frames.items[number]
-        image = frames.load(number)
         if not image.any():  # a crop may be flat where its case is not
             flat += 1
             continue
         writer.append("images", image[None])
-        if (label := frames.label(number)) is not None:
+        if label is not None:
             writer.append("labels", label[None])
-        about["ids"].append(name)
+        about["ids"].append(ids[number])
         about["patients"].append(case.patient)
         about["grades"].append(case.grade)
         about["spacing"].append(frames.view.spacing_of(case))
     if not about["ids"]:
         raise BadInput(f"no image of {dataset} is left: {frames.without_body} not shown, {flat} constant")
-    shown = {"body": "slices without body", "labelled": "slices without a label"}
-    reasons = {shown.get(frames.view.slices, ""): frames.without_body, "constant images": flat}
+    reason = {"body": "slices without body", "labelled": "slices without a label"}
+    reasons = {reason.get(frames.view.slices, ""): frames.without_body, "constant images": flat}
     writer.about = about | {"notes": [f"left out: {what}: {count}" for what, count in reasons.items() if count]}

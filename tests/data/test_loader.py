@@ -25,6 +25,8 @@ def test_a_batch_depends_on_seed_and_step_alone(frames):
     resumed = list(Loader(frames, 2, seed=3, workers=3, **how).batches(2, 6))
     assert all(equal(a, b) for a, b in zip(alone[2:], resumed, strict=True))
     assert not torch.equal(alone[0].images, Loader(frames, 2, seed=4, workers=0, **how).make(0).images)
+    again = [image.tobytes() for batch in alone for image in batch.images.numpy()]
+    assert len(set(again)) == len(again)  # an image that comes back is cut elsewhere
     assert alone[0].images.shape == (2, 1, 6, 8, 6)
     assert alone[0].labels.shape == (2, 6, 8, 6)
 

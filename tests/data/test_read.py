@@ -78,7 +78,7 @@ def test_a_dicom_film_is_refused(tmp_path):
 
 def test_a_dicom_segmentation_holds_the_numbers_of_its_segments(tmp_path):
     one, two = np.zeros((7, 6, 8), np.uint8), np.zeros((7, 6, 8), np.uint8)
-    one[2:4, 1:3, 1:3], two[5, 2:5, 2:5] = 1, 1
+    one[2:4, 1:3, 1:3], two[3:6, 4:6, 2:5] = 1, 1
     picture = read(published.multi_frame(tmp_path / "a.dcm", one, segments={1: one, 2: two}))
     assert picture.sparse
     np.testing.assert_array_equal(picture.pixels[..., 0], (one + 2 * two)[2:6].T)

@@ -112,18 +112,19 @@ def test_a_crop_shows_native_voxels_and_labels_that_belong_together(tmp_path):
     assert len(places) > 10
 
 
-@pytest.mark.parametrize("size", [(5, 5, 5), (5, 5)])
-def test_crops_over_the_foreground_show_it(tmp_path, size):
+@pytest.mark.parametrize(("size", "axis", "index"), [((5, 5, 5), 2, 0), ((5, 5), 2, 9), ((5, 5), 1, 4)])
+def test_crops_over_the_foreground_show_it(tmp_path, size, axis, index):
     label = np.zeros((24, 24, 24), np.uint8)
-    label[3:5, 18:20, 9:11], label[20, 5, 9] = 1, 2
+    label[3:5, 18:20, 9:11], label[20, 5, 9] = 1, 2  # x, y, z
+    label[2:4, 19, 14:16], label[20, 19, 3] = 1, 2
     published.nifti(tmp_path / "images" / "a.nii.gz", np.random.default_rng(0).random((24, 24, 24)))
     published.nifti(tmp_path / "masks" / "a.nii.gz", label)
     cases = open_cases(f"folder:{tmp_path}?classes=a,b", "all")
-    view, rng = cases.view(size), np.random.default_rng(0)
-    shown = [view.crop(cases[0], 9, rng, foreground=1.0)[1] for _ in range(30)]
+    view, rng = cases.view(size, axis=axis), np.random.default_rng(0)
+    shown = [view.crop(cases[0], index, rng, foreground=1.0)[1] for _ in range(30)]
     assert all(label.any() for label in shown)
     assert 5 < sum(2 in label for label in shown) < 25  # classes are drawn evenly, however small
-    assert sum(view.crop(cases[0], 9, rng)[1].any() for _ in range(30)) < 20
+    assert sum(view.crop(cases[0], index, rng)[1].any() for _ in range(30)) < 20
 
 
 def test_trimming_looks_at_the_body_only(tmp_path):

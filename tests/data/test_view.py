@@ -27,8 +27,8 @@ def test_a_linear_ramp_stays_linear_when_it_grows():
 
 
 def test_shrinking_averages_instead_of_skipping():
-    checkers = (np.indices((16, 16)).sum(0) % 2).astype(np.float32)[None]
-    np.testing.assert_allclose(resize(checkers, (4, 4))[:, 1:-1, 1:-1], 0.5, atol=1e-6)
+    noise = np.random.default_rng(0).standard_normal((1, 64, 64)).astype(np.float32)
+    assert resize(noise, (8, 8)).std() < 0.2
 
 
 def test_labels_are_never_mixed():
