@@ -18,7 +18,7 @@ class AnatoMaskSettings:
     """Settings of `anatomask`."""
 
     share: float = 0.5
-    """Share of the hidden patches that is chosen by loss, the rest is chance; where the paper's schedule ends."""
+    """Share of the hidden patches that is chosen by loss, the rest is random; where the paper's schedule ends."""
     target: Literal["raw", "normalised"] = "raw"
     """"raw": the network gives pixels. "normalised": it was trained to give patches of mean 0 and variance 1."""
     significance: Literal["high", "low"] = "high"
@@ -26,7 +26,7 @@ class AnatoMaskSettings:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.share <= 1.0:
-            raise BadInput(f"share {self.share} is outside [0, 1]: 0 leaves all to chance, the paper ends at 0.5")
+            raise BadInput(f"share {self.share} is outside [0, 1]: 0 leaves all random, the paper ends at 0.5")
 
 
 class AnatoMask(Agent):
@@ -34,7 +34,7 @@ class AnatoMask(Agent):
 
     The network is the EMA teacher in pre-training and the frozen reconstructor in an environment. Only the K patches
     that the random mask hid have a loss; a mask made of nothing but losses would be that random mask again. So the
-    worst `share` of K are scored and all other patches are left to chance; a schedule up to `share` may choose fewer.
+    worst `share` of K are scored and all other patches are left random; a schedule up to `share` may choose fewer.
     """
 
     name = "anatomask"

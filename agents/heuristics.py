@@ -1,4 +1,4 @@
-"""Agents that look and do not learn: chance, contiguous blocks, the centre, variance, intensity, gradient."""
+"""Agents that see and do not learn: random, contiguous blocks, the centre, variance, intensity, gradient."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Block(Agent):
     Settings = BlockSettings
 
     def score(self, images: Tensor) -> Tensor:
-        """Score by closeness to the nearest of the centres; ties are broken by chance."""
+        """Score by closeness to the nearest of the centres; ties are broken at random."""
         cells = _cells(self)  # (N, dims)
         shuffled = _shuffled(self, len(images)).flatten(1)
         centres = cells[shuffled.topk(self.settings.blocks, dim=1).indices]  # (B, blocks, dims)

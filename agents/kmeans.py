@@ -116,9 +116,9 @@ class Amlp(PretrainHooks, Agent):
         if not self.settings.consistency:
             return None
         hidden = mask.flatten(1)
-        wanted = self._labels(images, index).to(patch_loss.dtype)
+        target = self._labels(images, index).to(patch_loss.dtype)
         sharp = _excess(patch_loss, mask) / 0.1
-        return F.binary_cross_entropy_with_logits(sharp[hidden], wanted[hidden])
+        return F.binary_cross_entropy_with_logits(sharp[hidden], target[hidden])
 
     def get_extra_state(self) -> Tensor:
         """Hand the book over to be saved; its length depends on the images, so it is no ordinary buffer."""
@@ -130,9 +130,9 @@ class Amlp(PretrainHooks, Agent):
 
     def _labels(self, images: Tensor, index: Tensor) -> Tensor:
         """Look the labels of images up, (B, N) bool, True = foreground, entering those that are new."""
-        known, needed = len(self.book), int(index.max()) + 1
-        if needed > known:
-            self.book = F.pad(self.book, (0, 0, 0, max(needed, 2 * known) - known), value=_UNMET)
+        there, needed = len(self.book), int(index.max()) + 1
+        if needed > there:
+            self.book = F.pad(self.book, (0, 0, 0, max(needed, 2 * there) - there), value=_UNMET)
         labels = self.book[index]
         unmet = labels[:, :1] == _UNMET
         if bool(unmet.any()):

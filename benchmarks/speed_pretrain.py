@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.timing import Row, race, ratio
 from maskgym.networks.students import make_student
-from maskgym.pretrain.data import Batch
-from maskgym.pretrain.devices import make_fabric
+from maskgym.pretrain.data import Batch, Feed
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.recipes import make_settings
 from maskgym.pretrain.run import build, read_images
+from maskgym.training.devices import make_fabric
 
 _TURNS = 4  # steps of a run, each of another epoch, so that what is done once in four epochs counts for a quarter
 _UNET = {"student": "unet", "student_settings": ""}  # the papers' four levels
@@ -77,17 +77,18 @@ def _steps(recipe: str, more: dict[str, Any], device: str) -> Callable[[], objec
     """Some steps of a run on one batch that it has met before."""
     given = {"image_size": "128x128", "batch": 8, "ratio": "0.75", "epochs": 100_000, "crop": "", **more}
     settings = make_settings(Path("unused"), recipe, device=device, workers=0, **given)
-    fabric = make_fabric(settings)
+    fabric = make_fabric(settings.device)
     train = read_images(settings, "train")
     agent, student = build(settings, train, fabric.device)
-    loop = Loop(settings, student.train(), agent, 1, settings.batch, fabric)
     index = torch.arange(settings.batch)
+    feed = Feed(train, settings.batch, settings.patches.size, rows=index.numpy())
+    loop = Loop(settings, student.train(), agent, feed, fabric)
     still = torch.zeros(settings.batch, settings.patches.dims, dtype=torch.bool)
     batch = Batch(torch.from_numpy(train.images[: settings.batch].copy()), index, still)
 
     def run() -> None:
         for _ in range(_TURNS):
-            loop.turn(batch)
+            loop.update(batch)
 
     return run
 

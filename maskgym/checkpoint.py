@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from maskgym.errors import BadInput
+from maskgym.files import replacing
 
 NAME = "checkpoint.pt"
 
 
 def write(folder: Path, state: dict[str, Any]) -> None:
     """Put a checkpoint into a run's folder; where that fails, the last one stands."""
-    draft = folder / f".{NAME}.{os.getpid()}"
     try:
-        torch.save(state, draft)
-        os.replace(draft, folder / NAME)
+        with replacing(folder / NAME) as draft:
+            torch.save(state, draft)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         reason = str(error).splitlines()[0][:100]
         raise BadInput(f"cannot save to {folder} ({reason}): free some space; the last checkpoint stands") from error
 

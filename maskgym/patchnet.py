@@ -70,7 +70,7 @@ def strides(patch: tuple[int, ...]) -> list[tuple[int | tuple[int, ...], tuple[i
 class ResidualPatchNet(nn.Module):
     """`PatchNet` with group norms, GELU and residual steps, for learners whose gradients share one large part.
 
-    A policy that is told only which masks paid gets much the same gradient for every image at first, because some
+    A policy that is told only the rewards of masks gets much the same gradient for every image at first, because some
     places are worth hiding in all of them. In the plain trunk that common part drives ReLUs dead and within 2,000 masks
     leaves one mask for all images; here the trunk keeps what it knows of the image. Group norm looks at one image
     alone, so it has none of the trouble of batch norm that `PatchNet` speaks of.

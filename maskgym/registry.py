@@ -77,7 +77,7 @@ def game_spec_of(task: Any) -> GameSpec:
 def _task(env: Any) -> Any:
     face = getattr(env, "unwrapped", env)
     while face is not None and not hasattr(face, "task"):
-        face = getattr(face, "env", None)  # PettingZoo's and SB3's faces stand before another one
+        face = getattr(face, "env", None)  # PettingZoo's and SB3's faces are put in front of another one
     if face is None:
         raise BadInput(f"{env!r} is no environment of maskgym: make one with gym.make('maskgym:MaskMIM-v0')")
     return face.task

@@ -31,7 +31,7 @@ class Export:
         """Translate, write, print."""
         from maskgym.networks import handover, store
         from maskgym.networks.segmenters import make_segmenter
-        from maskgym.pretrain.settings import read_size
+        from maskgym.sizes import read_size
 
         kind = self.to.removeprefix("monai-")
         settings = handover.settings_of(self.folder, kind)

@@ -13,12 +13,18 @@ from maskgym.downstream.settings import FineTune
 class Finetune(FineTune):
     """Fine-tune a segmentation network with few labels and measure it on the test patients."""
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         """Train, measure, print the means."""
         from maskgym.downstream.finetune import finetune
 
-        _print(finetune(self))
-        print(f"all scores: {self.out / 'scores.json'}, pictures: {self.out / 'predictions.png'}")
+        told = finetune(self)
+        if told is None:
+            print("interrupted; all is saved: the same command goes on")
+            return 130
+        for one in told.get("draws", [told]):
+            _print(one)
+        print(f"all scores: {self.out / 'scores.json'}")
+        return 0
 
 
 def _print(told: dict[str, Any]) -> None:
@@ -36,4 +42,5 @@ def _print(told: dict[str, Any]) -> None:
         table.add_row(region, *values, out)
     console = Console()
     console.print(table)
-    console.print(f"HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")
+    pooled = f"Dice of all pixels pooled, background and classes: {told['pooled_DSC']['mean']:.4f}"
+    console.print(f"{pooled}; HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")

@@ -26,15 +26,15 @@ class Pretrain(PretrainSettings):
     def __call__(self) -> int:
         """Train, and say how to go on."""
         from maskgym.commands.stages import train_agent
-        from maskgym.pretrain.devices import first_process
         from maskgym.pretrain.run import pretrain
+        from maskgym.training.devices import first_process
 
         trained = train_agent(self)
         file = None if trained is None else pretrain(self, *trained)
         if not first_process():
             return 0 if file else 130
         if file is None:
-            print("interrupted; all is saved: go on with --resume")
+            print("interrupted; all is saved: the same command goes on")
             return 130
         print(f"pre-trained: {file}; `maskgym reconstruct {self.out}`, `tensorboard --logdir {self.out}`")
         return 0

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from maskgym import files
 from maskgym.data.source import load
 from maskgym.envs.registry import IDS
-from maskgym.envs.rendering import beside, enlarge, grey, heat
-from maskgym.envs.task import parse_size
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
 from maskgym.networks import store
-from maskgym.networks.train import TrainSettings, held_out, train
+from maskgym.networks.frozen import freeze
+from maskgym.pretrain.looks import draw, held_out, random_masks
+from maskgym.pretrain.reconstructor import TrainSettings, train
+from maskgym.sizes import read_size
+from maskgym.training.folder import Folder
 
 _RATIOS = (0.25, 0.5, 0.75)
 _BUNDLED = {
@@ -49,13 +52,21 @@ class Train:
     """Pixels of a patch along each axis."""
     split_file: str = ""
     """A split saved by `maskgym data split`."""
+    fresh: bool = False
+    """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    quiet: bool = False
+    """No line of progress."""
     train: TrainSettings = field(default_factory=TrainSettings)
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         """Train, measure, save."""
         about = run(self)
+        if about is None:
+            print("interrupted; all is saved: the same command goes on")
+            return 130
         print(json.dumps(about["held_out"], indent=2))
         print(f'use it with reconstructor="{self.out}"')
+        return 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class Bundle:
     only: str = ""
     """Train only the one of this environment id."""
 
-    def __call__(self) -> None:
+    def __call__(self) -> int:
         """Train each, save each."""
         for name in _BUNDLED:
             keywords = IDS[name]
@@ -79,63 +90,44 @@ class Bundle:
             for suffix, how in (("", _BUNDLED[name]), ("-early", _EARLY[name])):
                 folder = self.out / f"{name}{suffix}"
                 about = run(Train(folder, image_size=size, train=how))
-                network, _ = store.load(str(folder), channels=1, dims=len(parse_size(size, 2, "image_size")))
+                if about is None:
+                    return 130
+                network, _ = store.load(str(folder), channels=1, dims=len(read_size(size, "image_size")))
                 store.save(network, self.to / f"{keywords['reconstructor']}{suffix}.safetensors", about, half=True)
                 print(f"{name}{suffix}", json.dumps(about["held_out"]))
+        return 0
 
 
-def run(job: Train) -> dict[str, Any]:
-    """Do what `Train` says; returns what is written beside the weights."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+def run(job: Train) -> dict[str, Any] | None:
+    """Do what `Train` says; returns what is written beside the weights, or None if it was interrupted."""
+    from PIL import Image
 
-    size = parse_size(job.image_size, 2, "image_size")
-    patches = Patches(size, parse_size(job.patch_size, len(size), "patch_size"))
-    for name in ("steps", "batch"):
+    size = read_size(job.image_size, "image_size")
+    patches = Patches(size, read_size(job.patch_size, "patch_size", len(size)))
+    for name in ("steps", "batch", "save_every"):
         if getattr(job.train, name) < 1:
             raise BadInput(f"{name} {getattr(job.train, name)} must be at least 1")
-    if job.out.exists() and not job.out.is_dir():
-        raise BadInput(f"{job.out} is a file: give a folder to --out")
-    job.out.mkdir(parents=True, exist_ok=True)
     split_file = job.split_file or None
     images = {split: load(job.data, size=size, split=split, split_file=split_file) for split in ("train", "val")}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=job.train.steps)
-
-        def report(done: int, loss: float) -> None:
-            progress.update(bar, completed=done, description=f"training, loss {loss:.4f}")
-
-        network = train(images["train"].images, patches, job.train, job.out, report)
+    not_of_the_run = ("device", "save_every")
+    how = {name: value for name, value in asdict(job.train).items() if name not in not_of_the_run}
+    sizes = {"data": job.data, "image_size": size, "patch_size": patches.patch, "split_file": job.split_file}
+    Folder(job.out, sizes | {"train": how}, job.fresh, ("model.safetensors", "held_out.*"))
+    network = train(images["train"].images, patches, job.train, job.out, job.quiet)
+    if network is None:
+        return None
     sample = torch.from_numpy(np.array(images["val"].images[:256]))
-    figures = {str(ratio): held_out(network, sample, patches, ratio) for ratio in _RATIOS}
+    game = Game(freeze(network), patches)
+    measured = {str(ratio): held_out(game, sample, random_masks(len(sample), patches, ratio)) for ratio in _RATIOS}
     about = {
         "data": job.data if job.data.startswith("phantoms") else job.data.partition(":")[0],
         "image_size": job.image_size,
         "patch_size": job.patch_size,
-        "held_out": {ratio: {name: round(error, 5) for name, error in row.items()} for ratio, row in figures.items()},
+        "held_out": {ratio: {name: round(error, 5) for name, error in row.items()} for ratio, row in measured.items()},
         "train": asdict(job.train),
     }
     store.save(network, job.out / "model.safetensors", about)
-    (job.out / "held_out.json").write_text(json.dumps(about, indent=2))
-    _pictures(network, sample[:6], patches, job.out / "held_out.png")
+    files.write_text(job.out / "held_out.json", json.dumps(about, indent=2))
+    shown = sample[:6]
+    Image.fromarray(draw(game, shown, random_masks(len(shown), patches))).save(job.out / "held_out.png")
     return about
-
-
-def _pictures(network: torch.nn.Module, images: torch.Tensor, patches: Patches, path: Path) -> None:
-    """Draw images, what was visible, what was rebuilt and the error, a row each, at ratio 0.75."""
-    from PIL import Image
-
-    game = Game(network.cpu().eval(), patches, 0.75)
-    keys = torch.from_numpy(np.random.default_rng(0).integers(2**63, size=(len(images), patches.count)))
-    with torch.no_grad():
-        mask = game.select(keys, keys)
-        rebuilt = game.rebuild(images, mask)
-        visible = game.hide(images, mask)
-    rows = []
-    for i in range(len(images)):
-        one = slice(i, i + 1)
-        error = (rebuilt[one] - images[one]).square().mean(1)[0].numpy()
-        error = error[error.shape[0] // 2] if error.ndim == 3 else error
-        parts = [grey(images[one]), grey(visible[one]), grey(rebuilt[one]), heat(error, 1.0)]
-        rows.append(beside([enlarge(part, 160) for part in parts]))
-    Image.fromarray(np.concatenate(rows, 0)).save(path)

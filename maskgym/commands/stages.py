@@ -14,8 +14,8 @@ from maskgym.commands.train import Train as TrainPolicy
 from maskgym.errors import BadInput
 from maskgym.learner import trained_first
 from maskgym.masking import schedules
-from maskgym.networks.train import TrainSettings
-from maskgym.pretrain.run import build, read_images
+from maskgym.pretrain.reconstructor import TrainSettings
+from maskgym.pretrain.run import LEAVES, build, read_images
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.registry import agent_class
 from maskgym.training.folder import Folder
@@ -38,20 +38,22 @@ def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
             f"agent {name!r} is trained first, by one process: train it alone, then give its folder by --policy"
         )
     build(settings, read_images(settings, "train"))  # refuse now what the last stage would refuse
-    Folder(settings.out, settings.of_the_run())
-    reconstructor = settings.reconstructor or str(_reconstructor(settings))
-    policy = _policy(settings, reconstructor)
+    Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
+    reconstructor = settings.reconstructor or _reconstructor(settings)
+    policy = None if reconstructor is None else _policy(settings, str(reconstructor))
     return None if policy is None else (f"{name}:{policy}", True)
 
 
-def _reconstructor(settings: PretrainSettings) -> Path:
-    """Train a network with random masks to play against, unless it is there."""
+def _reconstructor(settings: PretrainSettings) -> Path | None:
+    """Train a network with random masks to play against, unless it is there; None if it was interrupted."""
     out = settings.out / "reconstructor"
     if not (out / "held_out.png").exists():
         print("stage 1 of 3: a reconstructor under random masks", flush=True)
         how = TrainSettings(steps=settings.reconstructor_steps, device=settings.device, seed=settings.seed)
         size, patch = _sizes(settings)
-        train_reconstructor(TrainReconstructor(out, settings.data, size, patch, settings.split_file, how))
+        job = TrainReconstructor(out, settings.data, size, patch, settings.split_file, quiet=settings.quiet, train=how)
+        if train_reconstructor(job) is None:
+            return None
     return out
 
 

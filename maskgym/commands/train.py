@@ -22,6 +22,7 @@ from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
 from maskgym.registry import agent_class, game_spec_of, make_agent
+from maskgym.training.board import Log, check_log
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.watch import Verdict
@@ -58,12 +59,15 @@ class Train(Game):
     """Env steps between two plays of the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What the other workers do when one fails."""
+    log: Log = "tensorboard"
+    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
     """No line of progress."""
 
     def __call__(self) -> int:
         """Train, and say how to go on."""
         cls = self._learner()
+        check_log(self.log)
         settings = TrainerSettings(
             self.steps, self.workers, self.synchronous, self.save_every, self.judge_every, self.on_worker_failure
         )
@@ -78,8 +82,10 @@ class Train(Game):
             if there >= self.steps:
                 return self._told(there)
             print(f"maskgym: {agent.name} has a loop of its own, which cannot be resumed: starting over")
+        if self.device != "cpu" and self.mode == "auto" and not own_loop:
+            print("maskgym: one process plays all batches: on a GPU kernels of several would wait for each other")
         make_env = Games(self.env.removeprefix("maskgym:"), keywords, not own_loop)
-        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet)()
+        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet, self.log)()
         if done < self.steps:
             print(f"interrupted after {done} env steps; all is saved: the same command goes on")
             return 130

@@ -25,8 +25,7 @@ class Labelled:
     val: Images
     test: Images
     patients: tuple[str, ...]  # of train, whose labels may be used
-    images: np.ndarray  # (n, C, *size) float32, theirs
-    labels: np.ndarray  # (n, *size) uint8, theirs
+    rows: np.ndarray  # (n,) int64, their images in train
     split: str  # fingerprint of who is where
 
     @property
@@ -36,9 +35,14 @@ class Labelled:
 
 
 def read(
-    dataset: str, size: tuple[int, ...], share: float, split_file: str = "", label_seed: int | None = None
+    dataset: str,
+    size: tuple[int, ...],
+    share: float,
+    split_file: str = "",
+    label_seed: int | None = None,
+    labels: int = 0,
 ) -> Labelled:
-    """Load all three splits and choose who has labels: a small share lies within every larger one.
+    """Load all three splits and choose who has labels: few lie within many.
 
     Args:
         dataset: `phantoms`, or LAYOUT:FOLDER.
@@ -46,11 +50,15 @@ def read(
         share: of the training patients.
         split_file: a split saved by `maskgym data split`; where it lists this share, those patients are taken.
         label_seed: of the choice; None = the split's own.
+        labels: how many patients, whatever the share says; 0 = as it says.
     """
     train, val, test = (load(dataset, size=size, split=name, split_file=split_file or None) for name in SPLITS)
     if train.labels is None or val.labels is None or test.labels is None:
         raise BadInput(f"{dataset} has no labels to learn from: choose a data set that has")
     split = _split(dataset, split_file, train, val, test)
+    if labels > len(split.train):
+        raise BadInput(f"labels {labels} is more than the {len(split.train)} training patients: choose fewer")
+    share = labels / len(split.train) if labels else share
     listed = {float(name.rstrip("%")) / 100: patients for name, patients in split.labelled.items()}
     near = [patients for each, patients in listed.items() if abs(each - share) < 1e-6]
     if near and label_seed is None:
@@ -60,37 +68,48 @@ def read(
     rows = np.flatnonzero(np.isin(np.array(train.patients), np.array(chosen, dtype=str)))
     if not len(rows):
         raise BadInput(f"a label share of {share} leaves no patient with images: raise --label-share")
-    images, labels = np.array(train.images[rows]), np.array(train.labels[rows])
-    there = set(np.unique(labels).tolist())
+    there = set(np.unique(train.labels[rows]).tolist())
     if absent := [name for place, name in enumerate(train.classes) if place + 1 not in there]:
         raise BadInput(
             f"class {absent[0]!r} is in no label of the {len(chosen)} labelled patients ({', '.join(chosen[:3])}"
             f"{', ...' if len(chosen) > 3 else ''}): raise --label-share or choose another --label-seed"
         )
-    return Labelled(train, val, test, tuple(chosen), images, labels, split.hash)
+    return Labelled(train, val, test, tuple(chosen), rows, split.hash)
 
 
 def draw(
-    data: Labelled, batch: int, window: tuple[int, ...] | None, seed: int, step: int, flips: str = "last"
+    data: Labelled,
+    batch: int,
+    window: tuple[int, ...] | None,
+    seed: int,
+    step: int,
+    flips: str = "last",
+    how: str = "light",
 ) -> tuple[Tensor, Tensor]:
-    """Draw the images (B, C, *size) and labels (B, *size) int64 of one step; all chance is (seed, step)'s."""
+    """Draw the images (B, C, *size) and labels (B, *size) int64 of one step; all randomness is (seed, step)'s."""
     random = np.random.default_rng((seed, step))
-    rows = random.integers(len(data.images), size=batch)
-    images, labels = data.images[rows], data.labels[rows]
+    rows = data.rows[random.integers(len(data.rows), size=batch)]
+    assert data.train.labels is not None
+    images, labels = np.array(data.train.images[rows]), np.array(data.train.labels[rows])
     if window is not None and window != data.train.size:
         images, labels = _crop(images, labels, window, random)
-    return augment(torch.from_numpy(images), torch.from_numpy(labels).long(), random, flips)
+    return augment(torch.from_numpy(images), torch.from_numpy(labels).long(), random, flips, how)
 
 
-def augment(images: Tensor, labels: Tensor, random: np.random.Generator, flips: str = "last") -> tuple[Tensor, Tensor]:
+def augment(
+    images: Tensor, labels: Tensor, random: np.random.Generator, flips: str = "last", how: str = "light"
+) -> tuple[Tensor, Tensor]:
     """Flip each image at even odds; scale and shift its intensities and add noise, a little.
 
     Args:
         images: (B, C, *size).
         labels: (B, *size).
-        random: where chance comes from.
+        random: where all randomness comes from.
         flips: along the last axis, left and right of a patient; along all, where nothing is told by its place; or none.
+        how: none, flips, light (all of the above), or full, which is nnU-Net's.
     """
+    if how == "none":
+        return images, labels
     count, dims = len(images), images.dim() - 2
     along = {"last": (dims - 1,), "all": tuple(range(dims)), "none": ()}[flips]
     for axis, flip in enumerate(torch.from_numpy(random.random((dims, count)) < 0.5)):
@@ -99,6 +118,12 @@ def augment(images: Tensor, labels: Tensor, random: np.random.Generator, flips: 
         here = flip.view(-1, *[1] * dims)
         labels = torch.where(here, labels.flip(axis + 1), labels)
         images = torch.where(here[:, None], images.flip(axis + 2), images)
+    if how == "flips":
+        return images, labels
+    if how == "full":
+        from maskgym.downstream.augment import full
+
+        return full(images, labels, random)
     per_channel = (*images.shape[:2], *[1] * dims)
     scale = torch.from_numpy(random.uniform(0.9, 1.1, per_channel).astype(np.float32))
     shift = torch.from_numpy(random.uniform(-0.1, 0.1, per_channel).astype(np.float32))

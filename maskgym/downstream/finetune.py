@@ -1,13 +1,8 @@
-"""Fine-tuning from the first step to the scores: train, keep what is best on val, measure on test.
-
-All chance of step s is drawn from (seed, s), so a run that was killed and resumed ends on a CPU with the weights of one
-that was not.
-"""
+"""Fine-tuning from the first step to the scores: train, look at val, measure on test."""
 
 from __future__ import annotations
 
 import json
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,179 +12,206 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskgym import checkpoint
-from maskgym.data.cache import write_atomically
+from maskgym import files
 from maskgym.downstream import pictures
 from maskgym.downstream.data import Labelled, draw, read
-from maskgym.downstream.network import build, load_segmenter, save_segmenter
+from maskgym.downstream.losses import dice_ce
+from maskgym.downstream.network import build, freeze_encoder, load_segmenter, save_segmenter
 from maskgym.downstream.predict import segment
-from maskgym.downstream.recipes import optimiser, share_of_peak
+from maskgym.downstream.recipes import optimiser
 from maskgym.downstream.scores import Scores, dice, score, to_csv
 from maskgym.downstream.settings import FineTune
-from maskgym.downstream.watch import Watch
 from maskgym.errors import BadInput
+from maskgym.masking.layout import channels_last, convolutions_last
+from maskgym.training.devices import make_fabric
+from maskgym.training.fit import Job, fit
 from maskgym.training.folder import Folder
+from maskgym.training.journal import Journal
 
-_MODEL, _SCORES = "model.safetensors", "scores.json"
+MODEL, SCORES = "model.safetensors", "scores.json"
+LEAVES = (MODEL, SCORES, "patients.csv", "predictions.png", "labels-*")
 
 
-def finetune(settings: FineTune) -> dict[str, Any]:
-    """Do what the settings say; returns what is written to scores.json."""
+def finetune(settings: FineTune) -> dict[str, Any] | None:
+    """Do what the settings say; returns what is written to scores.json, or None if it was interrupted."""
     settings = replace(settings, out=Path(settings.out).expanduser())
     settings.check()
-    crop, fabric = settings.crop, _fabric(settings)
-    data = read(settings.data, settings.size, settings.label_share, settings.split_file, settings.label_seed)
+    if len(settings.label_seeds) == 1:
+        return _run(settings)
+    Folder(settings.out, settings.resolved(), settings.fresh, LEAVES)
+    draws = []
+    for seed in settings.label_seeds:
+        told = _run(replace(settings, out=settings.out / f"labels-{seed}", label_seed=str(seed), fresh=False))
+        if told is None:
+            return None
+        draws.append(told)
+    told = {"draws": draws, "pooled_DSC": {key: _mean(draws, key) for key in draws[0]["pooled_DSC"]}}
+    files.write_text(settings.out / SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    return told
+
+
+def _run(settings: FineTune) -> dict[str, Any] | None:
+    """Fine-tune with one choice of labelled patients."""
+    fabric = make_fabric(settings.device, settings.precision)
+    data = read(
+        settings.data,
+        settings.size,
+        settings.label_share,
+        settings.split_file,
+        settings.label_seeds[0],
+        settings.labels,
+    )
     network, coverage, about = build(
         settings.network,
         settings.weights,
         len(data.train.channels),
         data.outputs,
-        crop,
+        settings.crop,
         settings.seed,
         settings.chosen.drop_path,
         settings.allow_partial,
+        settings.handover == "all",
     )
-    _check_runs(network, data, crop)
-    if coverage is not None:
+    _check_runs(network, data, settings.crop)
+    if coverage is not None and not settings.quiet:
         print(f"weights from {settings.weights}: {coverage}")
-    folder = Folder(settings.out, settings.resolved() | {"network_settings": _plain(about["settings"])})
-    if (settings.out / _SCORES).exists():
-        return dict(json.loads((settings.out / _SCORES).read_text()))
-    run = _Run(
-        settings, data, network, {**about, "classes": data.train.classes, "data": settings.data}, folder.path, fabric
-    )
-    seconds = run.train()
-    return _measure(settings, data, folder.path, fabric, seconds)
+    made_of = settings.resolved() | {"network": about["network"], "network_settings": _plain(about["settings"])}
+    Folder(settings.out, made_of, settings.fresh, LEAVES)
+    if (settings.out / SCORES).exists():
+        return dict(json.loads((settings.out / SCORES).read_text()))
+    about |= {"classes": list(data.train.classes), "channel_names": list(data.train.channels), "data": settings.data}
+    run = Segmentation(settings, data, network, about, fabric)
+    if not fit(run, settings.plan, settings.out):
+        return None
+    return _measure(settings, data, fabric, run)
 
 
-class _Run:
-    """A training in progress."""
+class Segmentation(Job):
+    """A segmenter that learns from few labels.
 
-    def __init__(
-        self,
-        settings: FineTune,
-        data: Labelled,
-        network: nn.Module,
-        about: dict[str, Any],
-        folder: Path,
-        fabric: Any,
-    ):
-        from monai.losses.dice import DiceCELoss
+    Args:
+        settings: of the run.
+        data: who has labels.
+        network: to be trained.
+        about: what is told of the network in its file.
+        fabric: from `make_fabric`.
+    """
 
-        self.settings, self.data, self.about, self.folder = settings, data, about, folder
-        self.batch, self.lr = settings.batch or settings.chosen.batch, settings.lr or settings.chosen.lr
-        self.fabric = fabric
-        made = optimiser(settings.chosen, network.to(self.fabric.device), about["network"], self.lr)
-        self.network, self.optimiser = self.fabric.setup(network, made)
-        self.loss = DiceCELoss(to_onehot_y=True, softmax=True, batch=True)
-        self.step, self.best, self.looks, self.seconds = 0, -1.0, 0, 0.0
+    def __init__(self, settings: FineTune, data: Labelled, network: nn.Module, about: dict[str, Any], fabric: Any):
+        self.settings, self.data, self.about, self.fabric = settings, data, about, fabric
+        self.batch = settings.batch or settings.chosen.batch
+        self.how = settings.augment or settings.chosen.augment
+        self.segmenter = convolutions_last(network.to(fabric.device)).train()
+        if settings.freeze_encoder:
+            freeze_encoder(self.segmenter, about["network"])
+        made = optimiser(settings.chosen, self.segmenter, about["network"], settings.plan.lr)
+        self.network, self.optimiser = fabric.setup(self.segmenter, made)
+        self.best, self.looks, self.val_dsc = -1.0, 0, -1.0  # on val: the best, looks since, the one that is kept
+        self.kept = 0  # step of the network that is kept
+        self.journal: Journal
+        self._told = ""
 
-    def train(self) -> float:
-        """Train to the end, or until val stops it; returns the seconds it took, also those of earlier starts."""
+    def begin(self) -> Any:
+        """Open the journal."""
+        classes = self.data.train.classes
+        columns = ["seconds", "loss", "learning rate", "waiting", "val DSC", *(f"val DSC {name}" for name in classes)]
+        out, total = self.settings.out, self.settings.plan.steps
+        self.journal = Journal(out, "fine-tuning", total, self.done, columns, self.settings.quiet)
+        return closing(self.journal)
+
+    def make(self, step: int) -> tuple[Tensor, Tensor]:
+        """Draw images and labels of a step."""
         settings = self.settings
-        self._resume()
-        before, started = self.seconds, time.monotonic()
-        watch = Watch(self.folder, settings.steps, self.step, tuple(self.data.train.classes), settings.quiet)
-        self.network.train()
-        with closing(watch):
-            while self.step < settings.steps and not self._enough():
-                loss = self._turn()
-                self.step += 1
-                self.seconds = before + time.monotonic() - started
-                if self.step % 10 == 0 or self.step == settings.steps:
-                    watch.hear(self.step, _finite(loss, self.step, self.lr), self._rate(self.step - 1), self.seconds)
-                if self.step % settings.look_every == 0 or self.step == settings.steps:
-                    _finite(loss, self.step, self.lr)
-                    self._look(watch)
-                    self._save()
-        return self.seconds
+        images, labels = draw(self.data, self.batch, settings.crop, settings.seed, step, settings.flips, self.how)
+        return (images, labels) if self.fabric.device.type == "cpu" else (images.pin_memory(), labels.pin_memory())
 
-    def _turn(self) -> Tensor:
-        """One step of the optimiser; the loss stays where it was computed."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self._rate(self.step) * group["scale"]
-        settings = self.settings
-        images, labels = draw(self.data, self.batch, settings.crop, settings.seed, self.step, settings.flips)
-        device = self.fabric.device
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(settings.seed, self.step))  # of branches left out
-            loss = self.loss(self.network(images.to(device)).float(), labels.to(device)[:, None])
-            self.optimiser.zero_grad()
-            self.fabric.backward(loss)
-        if settings.chosen.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.chosen.clip)
-        self.optimiser.step()
-        return loss.detach()
+    def gradients(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Compute cross-entropy and Dice, and their gradients."""
+        images, labels = (part.to(self.fabric.device, non_blocking=True) for part in batch)
+        with self.fabric.autocast():
+            logits = self.network(channels_last(images))
+        loss = dice_ce(logits.float(), labels)
+        self.fabric.backward(loss)
+        return loss
 
-    def _rate(self, step: int) -> float:
-        return self.lr * share_of_peak(self.settings.chosen, step, self.settings.steps)
+    def tell(self, metrics: dict[str, float]) -> None:
+        """Write down what the last steps were like."""
+        self.journal.note(self.done, metrics, {"seconds": round(self.seconds, 2)})
+        self.journal.show(self.done, f"loss {metrics['loss']:.3f}{self._told}")
 
-    def _enough(self) -> bool:
-        return 0 < self.settings.patience <= self.looks
-
-    def _look(self, watch: Watch) -> None:
+    def look(self) -> None:
         """Measure val; where it is as good as ever, or the last is wanted, keep the network."""
         val = self.data.val
-        with self.fabric.autocast():
-            maps = segment(self.network, val.images, self.settings.crop, 16, self.fabric.device)
-        found = dice(maps, val)
-        known = [value for value in found.values() if value is not None]
-        mean = float(np.mean(known)) if known else 0.0
+        found = dice(self.segment(val.images), val)
+        known = {name: value for name, value in found.items() if value is not None}
+        mean = float(np.mean(list(known.values()))) if known else 0.0
         self.looks = 0 if mean > self.best else self.looks + 1
         better, self.best = mean >= self.best, max(mean, self.best)
         if better or self.settings.keep == "last":
-            about = {**self.about, "step": self.step, "val DSC": mean}
-            save_segmenter(self.network.module, about, self.folder / _MODEL)
-        watch.judged(self.step, found, mean, pictures.draw(maps, val, pictures.quick(maps, val), 3), self.seconds)
+            self.kept, self.val_dsc = self.done, mean
+            about = {**self.about, "step": self.done, "val DSC": mean}
+            save_segmenter(self.segmenter, about, self.settings.out / MODEL)
+        row = {"val DSC": mean, **{f"val DSC {name}": value for name, value in known.items()}}
+        self.journal.note(self.done, row, {"seconds": round(self.seconds, 2)}, "val")
+        self._told = f", val DSC {mean:.3f}"
 
-    def _save(self) -> None:
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "looks": self.looks,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-        }
-        checkpoint.write(self.folder, state)
+    def segment(self, images: np.ndarray) -> np.ndarray:
+        """Label images with the network as it is; leaves no trace in the training."""
+        with self.fabric.autocast():
+            maps = segment(self.segmenter, images, self.settings.crop, 16, self.fabric.device)
+        if self.settings.freeze_encoder:
+            freeze_encoder(self.segmenter, self.about["network"])  # its norms went back into training
+        return maps
 
-    def _resume(self) -> None:
-        checkpoint.read(self.folder, self.fabric.device, self._take)
+    def enough(self) -> bool:
+        """End where val has not become better for a while."""
+        return 0 < self.settings.patience <= self.looks
 
-    def _take(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.looks = int(state["step"]), int(state["looks"])
-        self.best, self.seconds = float(state["best"]), float(state["seconds"])
+    def state(self) -> dict[str, Any]:
+        """Add what val said."""
+        told = {"best": self.best, "looks": self.looks, "kept": self.kept, "val_dsc": self.val_dsc}
+        return super().state() | told
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        super().load(state)
+        self.best, self.val_dsc = float(state["best"]), float(state["val_dsc"])
+        self.looks, self.kept = int(state["looks"]), int(state["kept"])
 
 
-def _measure(settings: FineTune, data: Labelled, folder: Path, fabric: Any, seconds: float) -> dict[str, Any]:
-    """Score the best network on the test patients; the last file written says that all is done."""
+def _measure(settings: FineTune, data: Labelled, fabric: Any, run: Segmentation) -> dict[str, Any]:
+    """Score the network that was kept on the test patients; the last file written says that all is done."""
     from PIL import Image
 
-    network, about = load_segmenter(folder)
+    network, about = load_segmenter(settings.out)
     with fabric.autocast():
         maps = segment(network.to(fabric.device), data.test.images, settings.crop, 16, fabric.device)
-    scores = score(maps, data.test, settings.tolerance)
-    Image.fromarray(pictures.draw(maps, data.test, pictures.of_scores(scores))).save(folder / "predictions.png")
-    (folder / "patients.csv").write_text(to_csv(scores))
-    told = _told(settings, data, scores, seconds, about)
-    write_atomically(folder / _SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    scores = score(maps, data.test, settings.tolerance, settings.metrics == "all")
+    sheet = pictures.draw(maps, data.test, pictures.of_scores(scores))
+    Image.fromarray(sheet).save(settings.out / "predictions.png")
+    files.write_text(settings.out / "patients.csv", to_csv(scores))
+    told = _told(settings, data, scores, run, about)
+    files.write_text(settings.out / SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return told
 
 
-def _told(settings: FineTune, data: Labelled, scores: Scores, seconds: float, about: dict[str, Any]) -> dict[str, Any]:
-    unit = "mm" if data.test.spacing is not None else "pixels"
+def _told(
+    settings: FineTune, data: Labelled, scores: Scores, run: Segmentation, about: dict[str, Any]
+) -> dict[str, Any]:
+    unit = "pixels" if data.test.spacing is None else "mm"
     told: dict[str, Any] = {
         "data": settings.data,
         "label_share": settings.label_share,
+        "label_seed": settings.label_seeds[0],
         "seed": settings.seed,
         "weights": settings.weights,
-        "network": settings.network,
+        "handover": settings.handover,
+        "network": about["network"],
         "recipe": settings.recipe,
         "split": data.split,
         "labelled": list(data.patients),
-        "seconds": round(seconds, 2),
+        "seconds": round(run.seconds, 2),
+        "waiting": round(run.waited / max(run.seconds, 1e-9), 4),
         "steps": settings.steps,
         "measured_step": about["step"],
         "val_DSC": about["val DSC"],
@@ -197,20 +219,10 @@ def _told(settings: FineTune, data: Labelled, scores: Scores, seconds: float, ab
         "distances_in": unit,
         "patients": scores.patients,
         "mean": scores.mean,
+        "pooled_DSC": scores.pooled,
         "left_out": scores.left_out,
     }
     return told | ({"per_slice": scores.per_slice} if scores.per_slice is not None else {})
-
-
-def _fabric(settings: FineTune) -> Any:
-    from lightning_fabric import Fabric
-
-    kind, _, number = settings.device.partition(":")
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise BadInput(f"device {settings.device!r} is not here: choose cpu" + (" or cuda" if kind != "cuda" else ""))
-    devices: Any = [int(number)] if number else 1
-    precision: Any = {"32": "32-true", "bf16": "bf16-mixed"}[settings.precision]
-    return Fabric(accelerator=kind, devices=devices, precision=precision)
 
 
 def _check_runs(network: nn.Module, data: Labelled, crop: tuple[int, ...]) -> None:
@@ -225,15 +237,9 @@ def _check_runs(network: nn.Module, data: Labelled, crop: tuple[int, ...]) -> No
         ) from None
 
 
-def _finite(loss: Tensor, step: int, lr: float) -> float:
-    value = float(loss)
-    if not np.isfinite(value):
-        raise BadInput(f"the loss is {value} at step {step}: lower --lr {lr:g}; the last checkpoint stands")
-    return value
-
-
-def _mixed(seed: int, step: int) -> int:
-    return int(np.random.default_rng((seed, step, 1)).integers(2**63))
+def _mean(draws: list[dict[str, Any]], key: str) -> float | None:
+    known = [told["pooled_DSC"][key] for told in draws if told["pooled_DSC"][key] is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:

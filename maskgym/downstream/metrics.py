@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskgym.dimensions import MAX_POOL
+
 EPSILON = 1e-4  # in the denominators, as in AHM
 METRICS = ("DSC", "PPV", "SEN", "IoU", "HD95", "BIoU", "NSD")
 
@@ -27,6 +29,7 @@ def measure(
     spacing: tuple[float, ...] | None = None,
     tolerance: float = 1.0,
     slices: bool = False,
+    surfaces: bool = True,
 ) -> Measures:
     """Measure one region.
 
@@ -39,12 +42,15 @@ def measure(
         spacing: mm of a pixel along each axis; None counts in pixels.
         tolerance: how far apart two surfaces may be for NSD, in the unit of spacing.
         slices: the first axis counts slices: boundaries are drawn in each of them.
+        surfaces: measure boundaries and distances, too; without it they are None.
     """
     spacing = spacing or (1.0,) * truth.ndim
     there, found = bool(truth.any()), bool(predicted.any())
     if not there and not found:
         return dict.fromkeys(METRICS)
-    measures: Measures = dict(overlap(predicted, truth))
+    measures: Measures = dict.fromkeys(METRICS) | dict(overlap(predicted, truth))
+    if not surfaces:
+        return measures if there else measures | {"SEN": None}
     measures["BIoU"] = boundary_iou(predicted, truth, slices)
     if there and found:
         measures["HD95"] = hd95(predicted, truth, spacing)
@@ -110,9 +116,8 @@ def boundary(masks: Tensor, width: int) -> Tensor:
     Eroding by a square is max-pooling the outside.
     """
     dims = masks.dim() - 1
-    pool: Callable[..., Tensor] = {2: F.max_pool2d, 3: F.max_pool3d}[dims]
     outside = F.pad((~masks).float()[:, None], (width,) * (2 * dims), value=1.0)
-    return masks & (pool(outside, 2 * width + 1, stride=1)[:, 0] > 0)
+    return masks & (MAX_POOL[dims](outside, 2 * width + 1, stride=1)[:, 0] > 0)
 
 
 def diagonal(size: tuple[int, ...], spacing: tuple[float, ...]) -> float:

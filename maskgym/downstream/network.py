@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,11 @@ import torch
 from torch import nn
 
 from maskgym.errors import BadInput
-from maskgym.networks.handover import Coverage, load_into, settings_of
-from maskgym.networks.segmenters import SEGMENTERS, make_segmenter
+from maskgym.files import replacing
+from maskgym.networks.handover import Coverage, kind_for, load_into, settings_of
+from maskgym.networks.segmenters import SEGMENTERS, encoder_keys, make_segmenter
 
+DEFAULT = "basicunet"
 LEAST = 0.9  # of the encoder's weights must be filled, unless told otherwise
 
 
@@ -46,11 +47,13 @@ def build(
     seed: int = 0,
     drop_path: float = 0.0,
     allow_partial: bool = False,
+    decoder: bool = False,
 ) -> tuple[nn.Module, Coverage | None, dict[str, Any]]:
     """Build a network and fill it from weights (a folder, a file, or `none`); returns how much was filled, and about.
 
-    Settings that are not given follow the pre-trained student's.
+    Settings that are not given follow the pre-trained student's, and so does the network itself.
     """
+    network = network or (DEFAULT if weights == "none" else kind_for(Path(weights).expanduser()))
     kind, settings = parse_network(network)
     if weights != "none":
         path = Path(weights).expanduser()
@@ -70,24 +73,33 @@ def build(
     }
     if weights == "none":
         return segmenter, None, about
-    coverage = load_into(segmenter, kind, path)
+    coverage = load_into(segmenter, kind, path, decoder)
     if not allow_partial:
         _refuse_partial(coverage, weights, kind)
     return segmenter, coverage, about
+
+
+def freeze_encoder(network: nn.Module, kind: str) -> None:
+    """Let the encoder's weights and norms stand still, in training, too."""
+    frozen = set(encoder_keys(kind, network))
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name not in frozen)
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(weight.requires_grad for weight in own):
+            module.eval()
 
 
 def save_segmenter(network: nn.Module, about: dict[str, Any], path: Path) -> None:
     """Write a fine-tuned network whole or not at all; `about` as `build` gave it, and more if you like."""
     from safetensors.torch import save_file
 
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
     try:
-        save_file(weights, draft, metadata={"maskgym-segmenter": json.dumps(about, sort_keys=True)})
-        draft.chmod(0o644)
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            save_file(weights, draft, metadata={"maskgym-segmenter": json.dumps(about, sort_keys=True)})
+            draft.chmod(0o644)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise BadInput(f"cannot write {path}: {error.strerror or error}; free some space") from error
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from math import cos, floor, pi
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from maskgym.errors import BadInput
+from maskgym.training.fit import Decay
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Recipe:
     """Weight decay."""
     batch: int
     """Images a step."""
-    schedule: Literal["cosine", "stairs", "poly"]
-    """Cosine to zero, x 0.9 every 3 of 200 epochs, or (1 - share)^0.9."""
+    decay: Decay
+    """Cosine to zero, x 0.9 every 3 of 200 epochs (stairs), or (1 - share)^0.9 (poly)."""
     warm_up: float = 0.0
     """Share of the steps in which the learning rate rises linearly."""
     layer_decay: float = 1.0
@@ -42,15 +42,18 @@ class Recipe:
     """How often the last branch of a transformer is left out; earlier ones less often."""
     clip: float = 0.0
     """Largest norm of the gradient; 0 = any."""
+    augment: Literal["none", "flips", "light", "full"] = "light"
+    """What training images go through."""
 
 
 RECIPES: dict[str, Recipe] = {
     "default": Recipe("ours", "adamw", 1e-3, 1e-4, 8, "cosine", warm_up=0.05, clip=1.0),
+    "tunnel": Recipe("ours", "adamw", 2e-3, 0.01, 8, "cosine", warm_up=0.025, augment="flips"),
     "ahm": Recipe("AHM", "adam", 3e-4, 0.0, 4, "stairs"),
     "amlp": Recipe("AMLP", "adamw", 1e-4, 1e-4, 56, "cosine"),
     "mps-ams": Recipe("MPS-AMS", "adam", 2e-4, 1e-4, 32, "cosine", warm_up=0.1),
     "selfmedhpm": Recipe("SelfMedHPM", "adamw", 8e-4, 0.05, 4, "cosine", layer_decay=0.75, drop_path=0.1),
-    "anatomask": Recipe("AnatoMask (nnU-Net's defaults)", "sgd", 1e-2, 3e-5, 2, "poly", clip=12.0),
+    "anatomask": Recipe("AnatoMask (nnU-Net's defaults)", "sgd", 1e-2, 3e-5, 2, "poly", clip=12.0, augment="full"),
 }
 
 
@@ -68,21 +71,6 @@ def recipe(name: str) -> Recipe:
     )
 
 
-def share_of_peak(recipe: Recipe, step: int, steps: int) -> float:
-    """Give the learning rate of step `step` (from 0) of `steps` over its peak.
-
-    >>> [round(share_of_peak(RECIPES["ahm"], step, 200), 3) for step in (0, 2, 3, 6)]
-    [1.0, 1.0, 0.9, 0.81]
-    """
-    warm = floor(recipe.warm_up * steps)
-    if step < warm:
-        return (step + 1) / (warm + 1)
-    share = (step - warm) / max(1, steps - warm)
-    if recipe.schedule == "stairs":
-        return float(0.9 ** floor(200 * share / 3 + 1e-9))
-    return (1 - share) ** 0.9 if recipe.schedule == "poly" else 0.5 * (1 + cos(pi * share))
-
-
 def optimiser(recipe: Recipe, network: nn.Module, kind: str, lr: float) -> torch.optim.Optimizer:
     """Build the recipe's optimiser; each group's `scale` is its learning rate over that of the last layers.
 
@@ -93,6 +81,8 @@ def optimiser(recipe: Recipe, network: nn.Module, kind: str, lr: float) -> torch
         (layer for name, _ in network.named_parameters() if (layer := layer_of(kind, name)) >= 0), default=-1
     )
     for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            continue
         layer = layer_of(kind, name)
         scale = recipe.layer_decay ** (deepest - layer) if layer >= 0 else 1.0
         decay = recipe.weight_decay if weight.dim() > 1 or recipe.optimiser != "adamw" else 0.0
@@ -116,9 +106,16 @@ def layer_of(kind: str, name: str) -> int:
             return 0
         block = re.match(r"vit\.blocks\.(\d+)\.", name)
         return int(block[1]) + 1 if block else -1
+    if kind == "small-unet":
+        level = re.match(r"(?:down|deep)\.(\d+)\.", name)
+        return int(level[1]) + 1 if level else (0 if name.startswith("stem.") else -1)
     if kind == "unet":  # MONAI's nests: 0 goes down, 1.submodule is the rest, 2 comes up again
         inner = re.match(r"model\.((?:1\.submodule\.)*)(?!2\.|1\.submodule\.)", name)
         return inner[1].count("submodule") if inner else -1
-    pattern = {"basicunet": r"(?:down_(\d)|conv_(0))\.", "stunet": r"encoder\.stages\.(\d+)\."}[kind]
+    pattern = {
+        "basicunet": r"(?:down_(\d)|conv_(0))\.",
+        "stunet": r"encoder\.stages\.(\d+)\.",
+        "nnunet": r"encoder\.(\d+)\.",
+    }[kind]
     found = re.match(pattern, name)
     return int(found[1] or 0) if found else -1

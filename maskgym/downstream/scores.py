@@ -26,6 +26,7 @@ class Scores:
     mean: Table  # over patients; None where a measure is defined for nobody
     left_out: dict[str, dict[str, int]]  # region -> measure -> patients for whom it is not defined
     per_slice: Table | None  # means over single slices, as some papers report; None for volumes
+    pooled: dict[str, float | None]  # Dice with the pixels of all patients pooled, of background, classes, their mean
 
 
 def regions_of(images: Images) -> Regions:
@@ -35,11 +36,12 @@ def regions_of(images: Images) -> Regions:
     return {**single, **{name: tuple(values[part] for part in parts) for name, parts in images.regions.items()}}
 
 
-def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0) -> Scores:
+def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0, surfaces: bool = True) -> Scores:
     """Score label maps (n, *size) predicted for a split that has labels.
 
     Slices of a patient are stacked and measured as one; a patient's volumes are measured one by one and averaged.
-    Where the distance of two slices is not known they count as far apart as pixels.
+    Where the distance of two slices is not known they count as far apart as pixels. Without `surfaces` overlap alone is
+    measured, which is much faster.
     """
     assert images.labels is not None
     flat, regions = len(images.size) == 2, regions_of(images)
@@ -48,10 +50,12 @@ def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0) -> Scor
     for patient, rows in track(list(rows_of(images.patients).items()), "scoring"):
         given, truth = predicted[rows], np.asarray(images.labels[rows])
         spacing = None if images.spacing is None else tuple(float(along) for along in images.spacing[rows[0]])
-        tables = [_table(a, b, regions, spacing, tolerance) for a, b in zip(given, truth, strict=True)]
+        tables = [
+            _table(a, b, regions, spacing, tolerance, surfaces=surfaces) for a, b in zip(given, truth, strict=True)
+        ]
         if flat and len(rows) > 1:
             deep = spacing and (sum(spacing) / 2, *spacing)
-            patients[patient] = _table(given, truth, regions, deep, tolerance, slices=True)
+            patients[patient] = _table(given, truth, regions, deep, tolerance, True, surfaces)
         else:
             patients[patient] = _mean(tables, regions)
         slices += tables if flat else []
@@ -60,7 +64,8 @@ def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0) -> Scor
         region: {name: count for name in METRICS if (count := sum(table[region][name] is None for table in every))}
         for region in regions
     }
-    return Scores(patients, _mean(every, regions), left_out, _mean(slices, regions) if flat else None)
+    per_slice = _mean(slices, regions) if flat else None
+    return Scores(patients, _mean(every, regions), left_out, per_slice, pooled(predicted, images))
 
 
 def dice(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
@@ -75,6 +80,19 @@ def dice(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
             if a.any() or b.any():
                 found[region].append(overlap(a, b)["DSC"])
     return {region: float(np.mean(values)) if values else None for region, values in found.items()}
+
+
+def pooled(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
+    """Dice of the background and of every class, the pixels of all images pooled, and the mean of them."""
+    assert images.labels is not None
+    truth, names = np.asarray(images.labels), ("background", *images.classes)
+    pairs = np.bincount(truth.ravel().astype(np.intp) * 256 + predicted.ravel(), minlength=2**16).reshape(256, 256)
+    found: dict[str, float | None] = {}
+    for value, name in enumerate(names):
+        either = int(pairs[value].sum() + pairs[:, value].sum())
+        found[name] = 2 * int(pairs[value, value]) / either if either else None
+    known = [each for each in found.values() if each is not None]
+    return found | {"mean": float(np.mean(known))}
 
 
 def rows_of(patients: Sequence[str]) -> dict[str, np.ndarray]:
@@ -97,10 +115,16 @@ def to_csv(scores: Scores) -> str:
 
 
 def _table(
-    given: np.ndarray, truth: np.ndarray, regions: Regions, spacing: Any, tolerance: float, slices: bool = False
+    given: np.ndarray,
+    truth: np.ndarray,
+    regions: Regions,
+    spacing: Any,
+    tolerance: float,
+    slices: bool = False,
+    surfaces: bool = True,
 ) -> Table:
     return {
-        region: measure(np.isin(given, values), np.isin(truth, values), spacing, tolerance, slices)
+        region: measure(np.isin(given, values), np.isin(truth, values), spacing, tolerance, slices, surfaces)
         for region, values in regions.items()
     }
 

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from maskgym.downstream.recipes import Recipe, recipe
 from maskgym.errors import BadInput
+from maskgym.sizes import read_size
+from maskgym.training.fit import Plan
 
-_ABOUT_THIS_START = ("out", "resume", "quiet", "device")  # may differ when a run goes on
+_ABOUT_THIS_START = ("out", "fresh", "quiet", "device", "workers", "save_every")  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -20,69 +22,96 @@ class FineTune:
     """Folder of the run; scores.json is written last."""
     weights: str = "none"
     """Where to start: the folder of a pre-training run, a .safetensors file, or none for a random start."""
-    network: str = "unet"
-    """unet, basicunet, unetr or stunet, with settings as in unet?widths=16,32,64; the rest follows the weights."""
+    network: str = ""
+    """basicunet, unet, nnunet, small-unet, unetr or stunet, with settings as in unet?widths=16,32,64; empty: the one
+    the weights are for, basicunet without weights."""
+    handover: Literal["encoder", "all"] = "all"
+    """What is taken of the weights: the encoder alone, as the papers do, or all that both networks share."""
+    freeze_encoder: bool = False
+    """Train the decoder alone."""
     data: str = "phantoms"
     """The data set: phantoms, or LAYOUT:DIR."""
     image_size: str = "128x128"
     """Pixels along each axis."""
     split_file: str = ""
     """A split saved by `maskgym data split`."""
+    labels: int = 0
+    """How many training patients have labels; 0 = as --label-share says."""
     label_share: float = 1.0
     """Share of the training patients whose labels may be used; small shares lie within larger ones."""
-    label_seed: int | None = None
-    """Which patients these are; as the split says where it is left out."""
+    label_seed: str = ""
+    """Which patients these are: a number, or several as 0,1,2 for a run with each; empty: as the split says."""
     recipe: str = "default"
-    """Optimiser and schedule: default, ahm, amlp, mps-ams, selfmedhpm or anatomask."""
+    """Optimiser and schedule: default, tunnel, ahm, amlp, mps-ams, selfmedhpm or anatomask."""
     steps: int = 1000
     """Optimiser steps, the same for every label share."""
     batch: int = 0
     """Images a step; 0 = the recipe's."""
     lr: float = 0.0
     """Peak learning rate; 0 = the recipe's."""
+    augment: Literal["", "none", "flips", "light", "full"] = ""
+    """What training images go through: nothing, flips, flips with a little change of intensities (light), or nnU-Net's
+    rotation, scale, noise, blur, gamma and flips (full); empty: as the recipe says."""
+    flips: Literal["last", "all", "none"] = "last"
+    """Axes along which training images are flipped: the last (left and right), all, or none."""
+    window: str = ""
+    """Train on crops of this size, every third over a labelled pixel, and let it slide over the images; empty = whole
+    images."""
     val_every: int = 0
     """Steps between two looks at the val patients; 0 = a tenth of all steps."""
     patience: int = 0
     """Looks without a better val Dice after which training ends; 0 = never."""
-    window: str = ""
-    """Train on crops of this size and let it slide over the images; empty = whole images."""
-    keep: Literal["best", "last"] = "best"
-    """Which network is measured: the best on val, or the last, where val is too small to choose by."""
-    flips: Literal["last", "all", "none"] = "last"
-    """Axes along which training images are flipped: the last (left and right), all, or none."""
+    keep: Literal["last", "best"] = "last"
+    """Which network is measured: the last, or the best on val, whose labels then help to choose."""
+    metrics: Literal["all", "overlap"] = "all"
+    """What is measured: overlap and distances between surfaces, or overlap alone, which is faster."""
     tolerance: float = 1.0
     """How far apart surfaces may be for NSD, in mm, or pixels where no spacing is known."""
     allow_partial: bool = False
     """Go on where the weights fill less than 90 % of the encoder."""
-    precision: str = "32"
-    """Of the forward and backward pass: 32 or bf16."""
+    precision: Literal["32", "bf16"] = "32"
+    """Of the forward and backward pass."""
     seed: int = 0
-    """Of the weights and of all chance."""
+    """Of the weights and of all randomness."""
     device: str = "cpu"
     """cpu, cuda or cuda:1."""
-    resume: bool = False
-    """Go on from the last checkpoint in --out."""
+    workers: int = 1
+    """Threads that prepare batches ahead."""
+    save_every: int = 200
+    """Steps between two checkpoints."""
+    fresh: bool = False
+    """Start over where --out holds a run; without it, the same command again goes on with the run."""
     quiet: bool = False
     """No line of progress."""
 
     def check(self) -> None:
         """Refuse what cannot be meant, in one line; at construction the command line would wrap it in many."""
-        for name, least in (("steps", 1), ("batch", 0), ("lr", 0), ("val_every", 0), ("patience", 0), ("tolerance", 0)):
-            if not getattr(self, name) >= least:
-                raise BadInput(f"{name} {getattr(self, name)} must be at least {least}")
+        least = {"steps": 1, "save_every": 1, "batch": 0, "lr": 0, "val_every": 0, "patience": 0, "tolerance": 0}
+        for name, low in (least | {"labels": 0, "workers": 0}).items():
+            if not getattr(self, name) >= low:
+                raise BadInput(f"{name} {getattr(self, name)} must be at least {low}")
         if not 0 < self.label_share <= 1:
             raise BadInput(f"a label share of {self.label_share} leaves no patient: it lies above 0 and is at most 1")
         for name, known in (("keep", ("best", "last")), ("flips", ("last", "all", "none"))):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: choose {' or '.join(known)}")
-        if self.precision not in ("32", "bf16"):
-            raise BadInput(f"unknown precision {self.precision!r}: choose 32 or bf16")
+        if self.freeze_encoder and self.weights == "none":
+            raise BadInput("--freeze-encoder would freeze a random start: give --weights")
         recipe(self.recipe)
+        _ = self.label_seeds
 
     @property
     def chosen(self) -> Recipe:
         """The recipe."""
         return recipe(self.recipe)
+
+    @property
+    def label_seeds(self) -> tuple[int | None, ...]:
+        """One for each run; None = as the split says."""
+        try:
+            return tuple(int(seed) for seed in self.label_seed.split(",")) if self.label_seed else (None,)
+        except ValueError:
+            raise BadInput(f"label_seed {self.label_seed!r} is no number: write 0, or 0,1,2") from None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -94,30 +123,34 @@ class FineTune:
         """What the network takes: the window, or the whole image."""
         if not self.window:
             return self.size
-        crop = read_size(self.window, "window")
-        crop = crop * len(self.size) if len(crop) == 1 else crop
-        if len(crop) != len(self.size) or any(a > b for a, b in zip(crop, self.size, strict=True)):
+        crop = read_size(self.window, "window", len(self.size))
+        if any(a > b for a, b in zip(crop, self.size, strict=True)):
             raise BadInput(f"window {self.window} does not fit into image_size {self.image_size}: choose a smaller one")
         return crop
 
     @property
-    def look_every(self) -> int:
-        """Steps between two looks at val."""
-        return self.val_every or max(1, self.steps // 10)
+    def plan(self) -> Plan:
+        """The recipe laid over the steps."""
+        chosen = self.chosen
+        return Plan(
+            steps=self.steps,
+            lr=self.lr or chosen.lr,
+            decay=chosen.decay,
+            warm_up=chosen.warm_up,
+            clip=chosen.clip,
+            seed=self.seed,
+            save_every=self.save_every,
+            look_every=self.val_every or max(1, self.steps // 10),
+            workers=self.workers,
+        )
 
     def resolved(self) -> dict[str, Any]:
         """Everything that makes the run what it is, for settings.json."""
         told = {name: value for name, value in asdict(self).items() if name not in _ABOUT_THIS_START}
-        own = {"batch": self.batch or self.chosen.batch, "lr": self.lr or self.chosen.lr, "val_every": self.look_every}
-        return {**told, **own, "recipe_settings": asdict(self.chosen)}
-
-
-def read_size(text: str, name: str) -> tuple[int, ...]:
-    """Read "128x128" or "32x32x32"; one number is a square."""
-    try:
-        sides = tuple(int(side) for side in text.lower().split("x"))
-    except ValueError:
-        raise BadInput(f"{name} {text!r} is not a size: write 128x128 or 32x32x32") from None
-    if min(sides) < 1 or len(sides) > 3:
-        raise BadInput(f"{name} {text!r} is not a size: write 128x128 or 32x32x32")
-    return sides * 2 if len(sides) == 1 else sides
+        chosen = self.chosen
+        return told | {
+            "batch": self.batch or chosen.batch,
+            "lr": self.lr or chosen.lr,
+            "augment": self.augment or chosen.augment,
+            "val_every": self.plan.look_every,
+        }

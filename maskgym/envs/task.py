@@ -121,7 +121,7 @@ class Task:
         piece = self._piece(network, mark) if self.device.type == "cpu" else None
         ratio, hint_share = settings.ratio, settings.hint_share
         self.game = Game(network, self.patches, ratio, hint_share, piece, reward=reward, reference=reference)
-        self._resident = None if self.device.type == "cpu" else self._upload()
+        self._resident: Tensor | None = None  # all images on the device, if that is no CPU
         count = len(self.images)
         self._sound = Kept(count, (), bool, self._examine)  # (n,) True; an image that is not is refused
         self._views = Kept(count, self.observation_space.shape, np.uint8, self._look)
@@ -152,15 +152,15 @@ class Task:
 
     def fetch(self, index: np.ndarray | Tensor) -> Tensor:
         """Get images (B, C, *size) by their (B,) index; one that lies on the device is not copied there."""
-        if self._resident is not None:
-            return self._resident[torch.as_tensor(index, device=self.device)]
+        if self.device.type != "cpu":
+            return self.resident[torch.as_tensor(index, device=self.device)]
         index = index.numpy() if isinstance(index, Tensor) else index
         _ = self._sound[index]  # looks at those it has not met
         return torch.from_numpy(np.asarray(self.images.images)[index])
 
     def view(self, index: np.ndarray) -> Tensor:
         """Get the views (B, *size, C) uint8 that agents get of images (B,); a copy at every call."""
-        if self._resident is not None:
+        if self.device.type != "cpu":
             return self.observe(self.fetch(index))
         return torch.from_numpy(self._views[index])
 
@@ -199,9 +199,17 @@ class Task:
             raise BadInput(f"an image of {self.settings.dataset!r} holds NaN or Inf: see `maskgym data check`")
         return np.ones(len(index), bool)
 
-    def _upload(self) -> Tensor:
-        self._examine(np.arange(len(self.images)))
-        return torch.from_numpy(np.array(self.images.images)).to(self.device)
+    @property
+    def resident(self) -> Tensor:
+        """All images (n, C, *size) on the device: uploaded when first asked for, or lent by another task."""
+        if self._resident is None:
+            self._examine(np.arange(len(self.images)))
+            self._resident = torch.from_numpy(np.array(self.images.images)).to(self.device)
+        return self._resident
+
+    @resident.setter
+    def resident(self, images: Tensor) -> None:
+        self._resident = images
 
     def _load(self, name: str) -> tuple[torch.nn.Module, dict[str, Any], str]:
         """Load a network and freeze it; gives what is told of it, and the hash of its weights, too."""

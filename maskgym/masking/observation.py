@@ -10,7 +10,7 @@ _CENTRE, _DEVIATION = 128.0, 32.0  # -4 to +4 deviations; what lies outside is c
 
 def to_observation(images: Tensor) -> Tensor:
     """View (B, C, *size) floats as (B, *size, C) uint8."""
-    middle = images.new_tensor(_CENTRE + 0.5)
+    middle = images.new_full((), _CENTRE + 0.5)  # made where the images are: nothing is copied to a GPU
     return torch.add(middle, images.movedim(1, -1), alpha=_DEVIATION).clamp_(0, 255).to(torch.uint8)
 
 

@@ -21,8 +21,8 @@ def linear(start: float, end: float) -> Schedule:
 
 
 def adaptive(start: float = 0.25, tau: float = 12.0, cap: float = 0.80) -> Schedule:
-    """Grow as start + ln(epoch) / tau up to `cap` (MPS-AMS, AMLP)."""
-    return lambda epoch, epochs: min(cap, start + log(epoch) / tau)
+    """Grow as start + ln(epoch) / tau up to `cap` (MPS-AMS, AMLP), the papers' 800 epochs laid over the run."""
+    return lambda epoch, epochs: min(cap, start + log(1 + 799 * (epoch - 1) / max(epochs - 1, 1)) / tau)
 
 
 _BY_NAME: dict[str, Callable[..., Schedule]] = {"constant": constant, "linear": linear, "adaptive": adaptive}

@@ -9,7 +9,7 @@ from copy import deepcopy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from maskgym.masking.layout import channels_last
+from maskgym.masking.layout import convolutions_last
 
 _PIECES = (4, 8, 16, 32, 64)
 
@@ -23,10 +23,7 @@ def freeze(network: nn.Module) -> nn.Module:
             if isinstance(first, nn.Conv2d | nn.Conv3d) and isinstance(second, nn.BatchNorm2d | nn.BatchNorm3d):
                 chain[position] = fuse_conv_bn_eval(first, second)
                 chain[position + 1] = nn.Identity()
-    for module in frozen.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d):
-            module.weight.data = channels_last(module.weight.data)
-    return frozen
+    return convolutions_last(frozen)
 
 
 def best_piece(forward: Callable[[int], object], repeats: int = 3) -> int:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskgym.errors import BadInput
+from maskgym.files import replacing
 from maskgym.networks import store
 from maskgym.networks.segmenters import SEGMENTERS, encoder_keys, kind_of
 
@@ -62,6 +61,14 @@ def settings_of(path: Path, kind: str) -> dict[str, Any]:
     return source.settings
 
 
+def kind_for(path: Path) -> str:
+    """Name the network that the weights in `path` are for."""
+    fits = _read(path).fits
+    if not fits:
+        raise BadInput(f"nobody says which network the weights in {path} are for: give --network")
+    return fits[0]
+
+
 def load_into(segmenter: nn.Module, kind: str, path: Path, decoder: bool = False) -> Coverage:
     """Fill a segmenter from a pre-training run, a student's file, or weights that `maskgym export` wrote.
 
@@ -101,15 +108,12 @@ def export(path: Path, kind: str, segmenter: nn.Module, out: Path, decoder: bool
     told: dict[str, Any] = {"network": kind, "settings": settings_of(path, kind)}
     if kind == "unetr":
         told["grid"] = [int(side) for side in segmenter.feat_size]  # type: ignore[union-attr]
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, draft, metadata={"format": "pt", _EXPORTED: json.dumps(told, sort_keys=True)})
-        draft.chmod(0o644)
-        os.replace(draft, out)
+        with replacing(out) as draft:
+            save_file(weights, draft, metadata={"format": "pt", _EXPORTED: json.dumps(told, sort_keys=True)})
+            draft.chmod(0o644)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
         raise BadInput(f"cannot write {out} ({reason}): choose another --out") from None
     return weights, coverage
@@ -118,7 +122,7 @@ def export(path: Path, kind: str, segmenter: nn.Module, out: Path, decoder: bool
 def _fill(segmenter: nn.Module, kind: str, source: _Source, decoder: bool) -> Coverage:
     target, notes = segmenter.state_dict(), list(source.notes)
     encoder = encoder_keys(kind, segmenter)
-    wanted = set(target if decoder else encoder)
+    wanted = {key for key in target if not kind_of(kind).head.match(key)} if decoder else set(encoder)
     filled: dict[str, str] = {}
     misshaped: dict[str, str] = {}
     unused = []

@@ -15,24 +15,31 @@ from maskgym.errors import BadInput
 
 @dataclass(frozen=True)
 class Kind:
-    """A segmentation network: how it is built, which keys are its encoder, which student it takes weights from."""
+    """A segmentation network: how it is built, what its keys mean, which student it takes weights from."""
 
     build: Callable[..., nn.Module]
-    encoder: re.Pattern[str]
+    encoder: re.Pattern[str]  # keys of the encoder
+    head: re.Pattern[str]  # keys that depend on the classes: always new
+    stages: re.Pattern[str]  # modules whose answers are the encoder's features, finest first
     student: str  # the student's class
     settings: tuple[str, ...]  # those of the student that the network shares
 
 
-def _unet(channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] | None = None) -> nn.Module:
-    from maskgym.networks.monai_unet import WIDTHS, unet
+def _plain(kind: str) -> Callable[..., nn.Module]:
+    def build(channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] = ()) -> nn.Module:
+        from maskgym.networks.unets import BUILDERS, WIDTHS
 
-    return unet(len(size), channels, outputs, tuple(widths or WIDTHS))
+        return BUILDERS[kind](len(size), channels, outputs, tuple(widths or WIDTHS[kind]))
+
+    return build
 
 
-def _basicunet(channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] | None = None) -> nn.Module:
-    from maskgym.networks.monai_unet import WIDTHS, basicunet
+def _small_unet(
+    channels: int, outputs: int, size: tuple[int, ...], widths: tuple[int, ...] = (48, 64, 96), fold: int = 4
+) -> nn.Module:
+    from maskgym.networks.unet import UNetSegmenter
 
-    return basicunet(len(size), channels, outputs, tuple(widths or WIDTHS))
+    return UNetSegmenter(channels, len(size), tuple(widths), fold, outputs)
 
 
 def _unetr(
@@ -63,12 +70,27 @@ def _stunet(
     return STUNetSegmenter(channels, outputs, len(size), tuple(widths or SIZES["stunet-b"][0]), depth)
 
 
+def _kind(build: Callable[..., nn.Module], keys: tuple[str, str, str], student: str, *settings: str) -> Kind:
+    encoder, head, stages = map(re.compile, keys)
+    return Kind(build, encoder, head, stages, student, settings)
+
+
+# In MONAI's UNet "model.0" goes down, "model.1.submodule" is the rest, "model.2" comes up again.
+_NEST = r"model\.(1\.submodule\.)*"
 SEGMENTERS: dict[str, Kind] = {
-    # In MONAI's UNet "model.0" goes down, "model.1.submodule" is the rest, "model.2" comes up again.
-    "unet": Kind(_unet, re.compile(r"model\.(1\.submodule\.)*(?!2\.|1\.submodule\.)"), "MonaiStudent", ("widths",)),
-    "basicunet": Kind(_basicunet, re.compile(r"(conv_0|down_\d)\."), "MonaiStudent", ("widths",)),
-    "unetr": Kind(_unetr, re.compile(r"vit\."), "ViTMae", ("width", "heads", "mlp")),
-    "stunet": Kind(_stunet, re.compile(r"encoder\."), "STUNet", ("widths", "depth")),
+    "basicunet": _kind(
+        _plain("basicunet"), (r"(conv_0|down_\d)\.", r"final_conv\.", r"conv_0|down_\d"), "UNetStudent", "widths"
+    ),
+    "unet": _kind(
+        _plain("unet"),
+        (rf"{_NEST}(?!2\.|1\.submodule\.)", r"model\.2\.", rf"{_NEST}0|model\.1(\.submodule\.1)*\.submodule"),
+        "UNetStudent",
+        "widths",
+    ),
+    "nnunet": _kind(_plain("nnunet"), (r"encoder\.", r"head\.", r"encoder\.\d"), "UNetStudent", "widths"),
+    "small-unet": _kind(_small_unet, (r"(stem|down|deep)\.", r"head\.", r"stem|deep\.\d"), "UNet", "widths", "fold"),
+    "unetr": _kind(_unetr, (r"vit\.", r"out\.", r"vit\.norm"), "ViTMae", "width", "heads", "mlp"),
+    "stunet": _kind(_stunet, (r"encoder\.", r"head\.", r"encoder\.stages\.\d\.LAST"), "STUNet", "widths", "depth"),
 }
 
 

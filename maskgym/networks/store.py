@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ import torch
 from torch import nn
 
 from maskgym.errors import BadInput
+from maskgym.files import replacing
 
 _CLASSES = {
     "unet": "maskgym.networks.unet:UNet",
-    "monai": "maskgym.networks.monai_unet:MonaiStudent",
+    "plain-unet": "maskgym.networks.unets:UNetStudent",
     "vit-mae": "maskgym.networks.vit_mae:ViTMae",
     "stunet": "maskgym.networks.stunet:STUNet",
 }
@@ -70,13 +70,11 @@ def save(network: nn.Module, path: Path, about: dict[str, Any], half: bool = Fal
         for name, value in network.state_dict().items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(weights, draft, metadata=header)
-        draft.chmod(0o644)
-        os.replace(draft, path)
+        with replacing(path) as draft:
+            save_file(weights, draft, metadata=header)
+            draft.chmod(0o644)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise BadInput(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another folder"
         ) from error

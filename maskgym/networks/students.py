@@ -12,14 +12,19 @@ from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 
 
-def _unet(channels: int, patches: Patches, settings: dict[str, Any], kind: str = "unet") -> nn.Module:
-    from maskgym.networks.monai_unet import MonaiStudent
+def _small_unet(channels: int, patches: Patches, settings: dict[str, Any]) -> nn.Module:
+    from maskgym.networks.unet import UNet
 
-    return MonaiStudent(channels, patches.dims, kind, **settings)
+    return UNet(channels, patches.dims, **settings)
 
 
-def _basicunet(channels: int, patches: Patches, settings: dict[str, Any]) -> nn.Module:
-    return _unet(channels, patches, settings, "basicunet")
+def _plain(kind: str) -> Callable[[int, Patches, dict[str, Any]], nn.Module]:
+    def make(channels: int, patches: Patches, settings: dict[str, Any]) -> nn.Module:
+        from maskgym.networks.unets import UNetStudent
+
+        return UNetStudent(channels, patches.dims, kind, **settings)
+
+    return make
 
 
 def _vit_mae(channels: int, patches: Patches, settings: dict[str, Any]) -> nn.Module:
@@ -42,8 +47,10 @@ def _stunet(size: str) -> Callable[[int, Patches, dict[str, Any]], nn.Module]:
 
 
 STUDENTS: dict[str, Callable[[int, Patches, dict[str, Any]], nn.Module]] = {
-    "unet": _unet,
-    "basicunet": _basicunet,
+    "basicunet": _plain("basicunet"),
+    "unet": _plain("unet"),
+    "nnunet": _plain("nnunet"),
+    "small-unet": _small_unet,
     "vit-mae": _vit_mae,
     "stunet-s": _stunet("stunet-s"),
     "stunet-b": _stunet("stunet-b"),

@@ -22,11 +22,25 @@ class UNet(nn.Module):
 
     The picture is folded by `fold` before the first convolution (pixel unshuffle), which makes the network several
     times faster at equal width, and unfolded after the last one.
+
+    Args:
+        channels: of the images.
+        dims: 2 for images, 3 for volumes.
+        widths: channels of the levels.
+        fold: side of the pixel blocks that become channels.
+        outputs: channels of the answer; 0 = those of the images.
     """
 
     soft_masks = True  # a mask may lie between 0 and 1: it is a channel, nothing is dropped
 
-    def __init__(self, channels: int = 1, dims: int = 2, widths: tuple[int, ...] = (48, 64, 96), fold: int = 4):
+    def __init__(
+        self,
+        channels: int = 1,
+        dims: int = 2,
+        widths: tuple[int, ...] = (48, 64, 96),
+        fold: int = 4,
+        outputs: int = 0,
+    ):
         super().__init__()
         self.settings = {"channels": channels, "dims": dims, "widths": list(widths), "fold": fold}
         self.channels, self.dims, self.fold = channels, dims, fold
@@ -36,14 +50,21 @@ class UNet(nn.Module):
         self.deep = nn.ModuleList(_block(b, b, dims) for b in widths[1:])
         self.up = nn.ModuleList(conv(b, a, 1) for a, b in pairwise(widths))
         self.merge = nn.ModuleList(_block(a, a, dims) for a in widths[:-1])
-        self.head = conv(widths[0], channels * fold**dims, 1)
+        self.head = conv(widths[0], (outputs or channels) * fold**dims, 1)
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """Rebuild (B, C, *size) images whose hidden patches are filled; mask (B, *grid), bool or float, 1 = hidden."""
-        size = tuple(images.shape[2:])
-        if any(side % self.fold for side in size):
+        self._check(images)
+        hidden = _hidden_share(mask, tuple(images.shape[2:]), self.fold).to(images.dtype)
+        return images + self._answer(images, hidden)
+
+    def _check(self, images: Tensor) -> None:
+        if any(side % self.fold for side in images.shape[2:]):
+            size = tuple(images.shape[2:])
             raise BadInput(f"image size {size} does not suit this U-Net: each side must be a multiple of {self.fold}")
-        hidden = _hidden_share(mask, size, self.fold).to(images.dtype)
+
+    def _answer(self, images: Tensor, hidden: Tensor) -> Tensor:
+        """Give (B, outputs, *size); hidden (B, 1, *size / fold) is the share of each folded pixel that is hidden."""
         x = self.stem(torch.cat([_folded(images, self.fold), hidden], 1))
         skips = []
         for down, deep in zip(self.down, self.deep, strict=True):
@@ -52,7 +73,17 @@ class UNet(nn.Module):
         for up, merge, skip in zip(reversed(self.up), reversed(self.merge), reversed(skips), strict=True):
             # A 1x1 convolution commutes with nearest upsampling: first the cheap small one, then the copy.
             x = merge(skip + F.interpolate(up(x), size=skip.shape[2:], mode="nearest"))
-        return images + _unfolded(self.head(x), self.fold)
+        return _unfolded(self.head(x), self.fold)
+
+
+class UNetSegmenter(UNet):
+    """The same network as a segmenter: nothing is hidden, and the answer is one logit a class."""
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]
+        """Give logits (B, outputs, *size)."""
+        self._check(images)
+        size = (side // self.fold for side in images.shape[2:])
+        return self._answer(images, images.new_zeros(len(images), 1, *size))
 
 
 def _block(inside: int, outside: int, dims: int, stride: int = 1) -> nn.Sequential:

@@ -1,10 +1,7 @@
-"""Batches for pre-training: prepared ahead by threads, all chance drawn from (seed, epoch, place), flips undoable."""
+"""Batches for pre-training: all randomness is drawn from (seed, epoch, place), and flips can be undone."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +20,10 @@ class Batch(NamedTuple):
     flipped: Tensor  # (B, axes) bool: along which axes they were flipped
 
     def to(self, device: torch.device) -> Batch:
-        """Move to a device."""
-        return Batch(*(part.to(device, non_blocking=True) for part in self))
+        """Move to a device; to a GPU by way of pinned memory, without waiting."""
+        if device.type != "cuda":
+            return self
+        return Batch(*(part.pin_memory().to(device, non_blocking=True) for part in self))
 
 
 class Feed:
@@ -36,9 +35,8 @@ class Feed:
         split: the images.
         batch: images a step.
         size: of what is shown: the images' own, or smaller, then it is cut out at random.
-        flips: flip each image along each axis at even odds.
-        count: only the first so many images; 0 = all.
-        workers: threads that prepare batches ahead; 0 = none.
+        flips: axes along which each image is flipped at even odds: all, last or none.
+        rows: only these images; none = all.
         seed: of order, flips and crops.
     """
 
@@ -47,50 +45,32 @@ class Feed:
         split: Images,
         batch: int,
         size: tuple[int, ...],
-        flips: bool = True,
-        count: int = 0,
-        workers: int = 2,
+        flips: str = "all",
+        rows: np.ndarray | None = None,
         seed: int = 0,
     ):
-        self.split, self.batch, self.size, self.flips = split, batch, size, flips
-        self.workers, self.seed = workers, seed
-        self.count = min(count or len(split), len(split))
-        if batch > self.count:
+        self.split, self.batch, self.size, self.flips, self.seed = split, batch, size, flips, seed
+        self.rows = np.arange(len(split)) if rows is None else rows
+        if batch > len(self.rows):
             raise BadInput(
-                f"batch {batch} is more than the {self.count} images of the train split: choose a smaller one"
+                f"batch {batch} is more than the {len(self.rows)} images of the train split: choose a smaller one"
             )
 
     @property
     def steps(self) -> int:
         """Batches of an epoch."""
-        return self.count // self.batch
-
-    def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Give the batches of steps `first` to `last`, counted over all epochs."""
-        if not self.workers:
-            yield from map(self.make, range(first, last))
-            return
-        with ThreadPoolExecutor(self.workers, "batches") as threads:
-            waiting: deque[Future[Batch]] = deque()
-            try:
-                for step in range(first, last):
-                    waiting.append(threads.submit(self.make, step))
-                    if len(waiting) > 2 * self.workers:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for batch in waiting:
-                    batch.cancel()
+        return len(self.rows) // self.batch
 
     def make(self, step: int) -> Batch:
         """Prepare the batch of a step."""
         epoch, place = divmod(step, self.steps)
-        order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+        order = np.random.default_rng((self.seed, epoch)).permutation(self.rows)
         index = order[place * self.batch : (place + 1) * self.batch]
         random = np.random.default_rng((self.seed, epoch, place))
         images = torch.from_numpy(self._cut(index, random))
-        flipped = torch.from_numpy(random.random((len(index), len(self.size))) < 0.5 * self.flips)
+        flipped = torch.from_numpy(random.random((len(index), len(self.size))) < 0.5)
+        if self.flips != "all":
+            flipped[:, : -1 if self.flips == "last" else None] = False
         return Batch(flip(images, flipped), torch.from_numpy(index), flipped)
 
     def _cut(self, index: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -105,6 +85,24 @@ class Feed:
                 for i, corner in zip(index, corners, strict=True)
             ]
         ).astype(np.float32, copy=False)
+
+
+def choose(split: Images, count: int = 0, abnormal: bool = False) -> np.ndarray:
+    """Choose the images to train on: a random few (fewer lie within more), or those with a label on them.
+
+    Args:
+        split: the images.
+        count: how many; 0 = all.
+        abnormal: only those with a lesion, which asks the labels.
+    """
+    rows = np.arange(len(split))
+    if abnormal:
+        if split.labels is None:
+            raise BadInput("these images have no labels that would say which are abnormal: leave --abnormal-only away")
+        rows = rows[[bool(label.any()) for label in split.labels]]
+    if count and count < len(rows):
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:count])
+    return rows
 
 
 def flip(values: Tensor, flipped: Tensor) -> Tensor:

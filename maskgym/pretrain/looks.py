@@ -27,19 +27,18 @@ def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 
 
 
 def held_out(game: Game, images: Tensor, mask: Tensor) -> dict[str, float]:
-    """Mean loss on hidden patches of images (n, C, *size): the network's, and what predicting the patch mean costs."""
+    """Mean squared error on hidden patches of images (n, C, *size): the network's, and what a network must beat."""
     with watching(game.reconstructor), torch.no_grad():
         parts = [slice(i, i + _PIECE) for i in range(0, len(images), _PIECE)]
-        paid = torch.cat([game.evaluate(images[part], mask[part]).patch_loss for part in parts])
-    if game.target == "raw":
-        mean = (baselines.patch_mean(images, mask, game.patches) - images).square().mean(1)
-    else:
-        mean = game.patches.normalise(images).square().mean(1)
+        loss = torch.cat([game.evaluate(images[part], mask[part]).patch_loss for part in parts])
     hidden = mask.sum()
-    return {
-        "held-out loss": float((paid * mask).sum() / hidden),
-        "patch mean": float((game.patches.mean(mean) * mask).sum() / hidden),
-    }
+    errors = {"network": float((loss * mask).sum() / hidden)}
+    if game.target == "raw":
+        fills = {"patch mean": baselines.patch_mean, "blurred": baselines.blurred}
+        costs = {name: (fill(images, mask, game.patches) - images).square().mean(1) for name, fill in fills.items()}
+    else:
+        costs = {"patch mean": game.patches.normalise(images).square().mean(1)}
+    return errors | {name: float((game.patches.mean(cost) * mask).sum() / hidden) for name, cost in costs.items()}
 
 
 def draw(game: Game, images: Tensor, mask: Tensor) -> np.ndarray:

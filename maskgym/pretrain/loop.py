@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from math import cos, pi
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,22 +13,23 @@ from maskgym.agent import Agent
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import schedules
+from maskgym.masking.layout import convolutions_last
 from maskgym.masking.select import budget
-from maskgym.pretrain.data import Batch, flip
+from maskgym.pretrain.data import Batch, Feed, flip
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.pretrain.teacher import parse_teacher
 from maskgym.pretrain_hooks import PretrainHooks
+from maskgym.training.fit import Job, Plan, take_step
 
 
 class Told(NamedTuple):
     """What a step tells; tensors stay where they were computed."""
 
-    loss: Tensor  # () what was minimised
     patch_loss: Tensor  # (b, *grid)
     mask: Tensor  # (b, *grid) bool, True = hidden
     batch: Batch  # what this process taught
-    figures: dict[str, float]  # from the agent
+    metrics: dict[str, float]  # from the agent
 
     @property
     def cost(self) -> Tensor:
@@ -38,35 +37,28 @@ class Told(NamedTuple):
         return (self.patch_loss * self.mask).flatten(1).sum(1) / self.mask.flatten(1).sum(1)
 
 
-@dataclass
-class Loop:
+class Loop(Job):
     """Student, teacher, agent and optimiser, and how one step changes them.
 
     Args:
         settings: of the run.
         student: the network that learns.
         agent: who says what to hide.
-        steps: of an epoch.
-        count: images of the split.
-        fabric: Lightning Fabric, launched.
+        feed: the images.
+        fabric: from `make_fabric`.
     """
 
-    settings: PretrainSettings
-    student: nn.Module
-    agent: Agent
-    steps: int
-    count: int
-    fabric: Any
-    step: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        settings, fabric = self.settings, self.fabric
+    def __init__(self, settings: PretrainSettings, student: nn.Module, agent: Agent, feed: Feed, fabric: Any):
+        self.settings, self.student, self.agent, self.feed, self.fabric = settings, student, agent, feed, fabric
+        self.steps = feed.steps  # of an epoch
+        self.plan = plan_of(settings, feed.steps)
+        self.epochs = -(-self.plan.steps // feed.steps)
         self.patches = settings.patches
         self.ratio, self.hard_share = schedules.parse(settings.ratio), schedules.parse(settings.hard_share)
-        for epoch in (1, settings.epochs):
-            budget(self.ratio(epoch, settings.epochs), self.patches.count)
+        for epoch in (1, self.epochs):
+            budget(self.ratio(epoch, self.epochs), self.patches.count)
         self.loss = parse_loss(settings.loss)
-        self.student.to(fabric.device)
+        convolutions_last(self.student.to(fabric.device))
         self.teacher = parse_teacher(settings.teacher, self.student)
         self.agent.attach(self.student, self.teacher.network if self.teacher else None)
         # An agent that learns must see all there is, to be the same in every process; others score their part.
@@ -78,52 +70,46 @@ class Loop:
         network: Any = torch.compile(self.student) if settings.compile else self.student
         self.network, self.optimiser = fabric.setup(network, made)
         self.scores = torch.zeros(0)  # (n, *grid), of images as they are stored; kept where scores are used again
-        self.scored = np.full(self.count, -1)  # epoch in which each was scored
+        self.scored = np.full(len(feed.split), -1)  # epoch in which each was scored
+        self.told: Told
         self._started = 0  # the epoch the agent has heard of
 
     @property
     def epoch(self) -> int:
         """The epoch the next step is in, from 1."""
-        return self.step // self.steps + 1
+        return self.done // self.steps + 1
 
-    @property
-    def all_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.steps * self.settings.epochs
+    def update(self, batch: Batch) -> Told:
+        """Take one step alone; a run is taken by `fit`."""
+        take_step(self, self.plan, batch)
+        return self.told
 
-    def turn(self, batch: Batch) -> Told:
-        """Take one step."""
-        settings, epoch = self.settings, self.epoch
-        if self._started != epoch:
-            self.hooks.start_epoch(epoch, settings.epochs)
-            self._started = epoch
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate()
+    def make(self, step: int) -> Batch:
+        """Prepare the images of a step."""
+        return self.feed.make(step)
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Ask the agent, hide, rebuild, and compute the gradients of what it cost."""
+        if self._started != self.epoch:
+            self.hooks.start_epoch(self.epoch, self.epochs)
+            self._started = self.epoch
         batch = batch.to(self.fabric.device)
         mine = self._mine(len(batch.images))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(np.random.default_rng((settings.seed, self.step, mine.start)).integers(2**62)))
-            with torch.no_grad(), self.fabric.autocast():
-                mask = self._hide(batch, mine, epoch)
-            told = self._teach(Batch(*(part[mine] for part in batch)), mask[mine] if self.sees_all else mask)
-        if settings.clip:
-            self.fabric.clip_gradients(self.network, self.optimiser, max_norm=settings.clip, error_if_nonfinite=False)
-        self.optimiser.step()
-        if self.teacher is not None:
-            self.teacher.follow(self.student, self.step, self.all_steps)
-        told = self._observe(batch, mask, told)
-        self.step += 1
-        return told
+        with torch.no_grad(), self.fabric.autocast():
+            self.mask = self._hide(batch, mine, self.epoch)
+        own = Batch(*(part[mine] for part in batch))
+        return self._teach(own, self.mask[mine] if self.sees_all else self.mask)
 
-    def rate(self) -> float:
-        """The learning rate of the next step: a linear rise, then a cosine to zero or no change."""
-        settings = self.settings
-        warm = min(round(settings.warm_up * self.steps), self.all_steps // 10)
-        if self.step < warm:
-            return settings.lr * (self.step + 1) / (warm + 1)
-        if settings.decay == "constant":
-            return settings.lr
-        return settings.lr * 0.5 * (1 + cos(pi * (self.step - warm) / max(1, self.all_steps - warm)))
+    def stepped(self, batch: Batch) -> None:
+        """Let the teacher follow and the agent learn: in every process from the whole batch."""
+        if self.teacher is not None:
+            self.teacher.follow(self.student, self.done - 1, self.plan.steps)
+        if self.hooks is self.agent:
+            batch, cost = batch.to(self.fabric.device), self.told.patch_loss
+            if self.fabric.world_size > 1:
+                cost = self.fabric.all_gather(cost).flatten(0, 1)
+            stored = self._as_stored(batch.flipped, batch.images, self.mask, cost)
+            self.told = self.told._replace(metrics=self.hooks.observe(*stored, batch.which))
 
     def game(self, network: nn.Module, ratio: float) -> Game:
         """The game on this grid and target."""
@@ -138,8 +124,8 @@ class Loop:
         """Ask the agent, spend its scores: (B, *grid) bool, of the whole batch if the agent sees all."""
         seen = batch if self.sees_all else Batch(*(part[mine] for part in batch))
         scores = self._score(seen, epoch)
-        hidden = budget(self.ratio(epoch, self.settings.epochs), self.patches.count)
-        mask = self.agent.to_mask(scores, hidden, self.hard_share(epoch, self.settings.epochs))
+        hidden = budget(self.ratio(epoch, self.epochs), self.patches.count)
+        mask = self.agent.to_mask(scores, hidden, self.hard_share(epoch, self.epochs))
         return mask.view(-1, *self.patches.grid)
 
     def _score(self, batch: Batch, epoch: int) -> Tensor:
@@ -151,7 +137,7 @@ class Loop:
         if bool(((then < 0) | (then <= epoch - every)).any()):
             scores = self._ask(batch).float()
             if not len(self.scores):
-                self.scores = scores.new_zeros(self.count, *self.patches.grid)
+                self.scores = scores.new_zeros(len(self.scored), *self.patches.grid)
             self.scores[batch.which] = flip(scores, batch.flipped)
             self.scored[where] = epoch
             return scores
@@ -167,45 +153,32 @@ class Loop:
         images, mask, cost = (flip(value, flipped) if self.hooks.remembers else value for value in values)
         return images, mask, cost
 
-    def _teach(self, batch: Batch, mask: Tensor) -> Told:
+    def _teach(self, batch: Batch, mask: Tensor) -> Tensor:
         """Forward and backward, in parts where memory asks for it."""
         parts = self.settings.accumulate
         share = len(batch.images) // parts
-        game = self.game(self.network, self.ratio(self.epoch, self.settings.epochs))
+        game = self.game(self.network, self.ratio(self.epoch, self.epochs))
         losses, costs = [], []
-        self.optimiser.zero_grad()
         for part in range(parts):
             images, index, flipped = (value[part * share : (part + 1) * share] for value in batch)
             hidden = mask[part * share : (part + 1) * share]
             more_to_come = part + 1 < parts
             with self.fabric.no_backward_sync(self.network, enabled=True) if more_to_come else nullcontext():
-                patch_loss = game.evaluate(images, hidden).patch_loss
-                loss = self.loss(patch_loss, hidden)
                 with self.fabric.autocast():
+                    patch_loss = game.evaluate(images, hidden).patch_loss
                     own = self.hooks.auxiliary_loss(*self._as_stored(flipped, images, hidden, patch_loss), index)
+                loss = self.loss(patch_loss, hidden)
                 loss = loss if own is None else loss + own
                 self.fabric.backward(loss / parts)
             losses.append(loss.detach())
             costs.append(patch_loss.detach())
-        return Told(torch.stack(losses).mean(), torch.cat(costs), mask, batch, {})
-
-    def _observe(self, batch: Batch, mask: Tensor, told: Told) -> Told:
-        """Let the agent learn from what was paid: in every process from the whole batch."""
-        if self.hooks is not self.agent:
-            return told
-        cost = told.patch_loss
-        if self.fabric.world_size > 1:
-            cost = self.fabric.all_gather(cost).flatten(0, 1)
-        figures = self.hooks.observe(*self._as_stored(batch.flipped, batch.images, mask, cost), batch.which)
-        return told._replace(figures=figures)
-
-    # Standing
+        self.told = Told(torch.cat(costs), mask, batch, {})
+        return torch.stack(losses).mean()
 
     def state(self) -> dict[str, Any]:
         """Everything a later process needs to go on as if nothing had happened."""
         own = getattr(self.agent, "optimizer", None)
         return {
-            "step": self.step,
             "student": self.student.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "teacher": self.teacher.network.state_dict() if self.teacher else {},
@@ -217,7 +190,6 @@ class Loop:
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.step = int(state["step"])
         self.student.load_state_dict(state["student"])
         self.optimiser.load_state_dict(state["optimiser"])
         if self.teacher is not None:
@@ -227,6 +199,23 @@ class Loop:
             own: Any = self.agent
             own.optimizer.load_state_dict(state["agent's optimiser"])
         self.scores, self.scored = state["scores"].to(self.fabric.device), state["scored"].cpu().numpy().copy()
+
+
+def plan_of(settings: PretrainSettings, steps: int) -> Plan:
+    """Lay the settings over the run; `steps` are those of an epoch."""
+    total = settings.steps or settings.epochs * steps
+    look = settings.look_every * steps
+    return Plan(
+        steps=total,
+        lr=settings.lr,
+        decay=settings.decay,
+        warm_up=min(settings.warm_up * steps / total, 0.1),
+        clip=settings.clip,
+        seed=settings.seed,
+        save_every=settings.save_every,
+        look_every=look,
+        workers=settings.workers,
+    )
 
 
 def make_optimiser(settings: PretrainSettings, student: nn.Module) -> torch.optim.Optimizer:

@@ -1,13 +1,9 @@
-"""A pre-training from the first step to the last: checkpoints, looks at the val split, a clean end.
-
-All chance is drawn from (seed, epoch, place), so a run that was killed and resumed ends on a CPU with the weights of
-one that was not.
-"""
+"""A pre-training in its folder: made from settings, watched, kept, and gone on with after a kill."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +16,28 @@ from maskgym.data.source import Images, load
 from maskgym.errors import BadInput
 from maskgym.learner import trained_first
 from maskgym.masking import schedules
+from maskgym.networks import store
 from maskgym.networks.students import make_student
-from maskgym.pretrain import checkpoint
-from maskgym.pretrain.data import Batch, Feed, flip
-from maskgym.pretrain.devices import fitting_batch, make_fabric, out_of_memory
+from maskgym.pretrain.data import Batch, Feed, choose, flip
 from maskgym.pretrain.looks import draw, held_out, random_masks
-from maskgym.pretrain.loop import Loop, Told
+from maskgym.pretrain.loop import Loop
+from maskgym.pretrain.report import LesionReport
 from maskgym.pretrain.settings import PretrainSettings, student_settings
-from maskgym.pretrain.watch import Watch
 from maskgym.registry import agent_class, make_agent
+from maskgym.training.devices import fitting_batch, make_fabric, out_of_memory
+from maskgym.training.fit import fit
 from maskgym.training.folder import Folder
-from maskgym.training.interrupts import interrupts
+from maskgym.training.journal import Journal
 
+MODEL, AGENT = "model.safetensors", "agent"
+LEAVES = (MODEL, AGENT, "pictures", "lesions.csv", "reconstructor", "policy")
 _LOOKED, _SHOWN = 64, 4  # images of the val split: measured, drawn
-_TELL = 10  # steps between two lines of metrics; on a GPU they are also the pace at which it is waited for
+_COLUMNS = ("epoch", "seconds", "loss", "hidden loss", "learning rate", "ratio", "hard share", "images per second")
+_MORE = ("waiting", "held-out loss", "patch mean", "held-out loss, own masks", "patch mean, own masks")
 
 
 def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False) -> Path | None:
-    """Do what the settings say; returns the student's file, or None if it was interrupted and can be resumed.
+    """Do what the settings say; returns the student's file, or None if it was interrupted and can be gone on with.
 
     Args:
         settings: of the run.
@@ -48,16 +48,17 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
     name, _, folder = agent.partition("?")[0].partition(":")
     if not folder and trained_first(agent_class(name)):
         raise BadInput(f"agent {name!r} is trained first: use `maskgym pretrain`, or name its folder as {name}:FOLDER")
-    fabric = make_fabric(settings)
+    fabric = make_fabric(settings.device, settings.precision, settings.processes)
+    if settings.batch % (fabric.world_size * settings.accumulate):
+        raise BadInput(
+            f"batch {settings.batch} does not fall into {settings.accumulate} parts for {fabric.world_size} processes: "
+            "choose a multiple"
+        )
     train, val = (read_images(settings, split) for split in ("train", "val"))
     made, student = build(replace(settings, agent=agent), train, fabric.device)
-    feed = Feed(
-        train, settings.batch, settings.patches.size, settings.flips, settings.images, settings.workers, settings.seed
-    )
-    loop = Loop(settings, student, made, feed.steps, feed.count, fabric)
-    run = Run(settings, loop, feed, val)
-    if fabric.is_global_zero:
-        Folder(settings.out, settings.of_the_run())
+    run = Run(settings, student, made, feed_of(settings, train), fabric, val)
+    if fabric.is_global_zero and not claimed:
+        Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
     fabric.barrier()
     return run()
 
@@ -92,78 +93,164 @@ def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tup
     return agent, student.train()
 
 
-@dataclass
-class Run:
-    """One pre-training in progress."""
+class Run(Loop):
+    """One pre-training in its folder."""
 
-    settings: PretrainSettings
-    loop: Loop
-    feed: Feed
-    val: Images
-    pending: list[tuple[int, Told]] = field(default_factory=list, init=False)  # steps not looked at yet
-
-    def __post_init__(self) -> None:
-        count = min(_LOOKED, len(self.val))
-        self.images = torch.from_numpy(np.array(self._middle(self.val.images[:count])))
-        self.report: Any = None
-        if self.settings.report:
-            from maskgym.pretrain.report import LesionReport
-
-            self.report = LesionReport(self.feed.split, self.loop.patches)
+    def __init__(
+        self, settings: PretrainSettings, student: nn.Module, agent: Agent, feed: Feed, fabric: Any, val: Images
+    ):
+        super().__init__(settings, student, agent, feed, fabric)
+        count = min(_LOOKED, len(val))
+        self.images = torch.from_numpy(np.array(self._middle(val.images[:count])))
+        self.report = LesionReport(feed.split, self.patches) if settings.report else None
+        self.pending: list[tuple[Tensor, dict[str, float]]] = []  # of steps not told of yet: costs, the agent's metrics
+        self.journal: Journal | None = None
+        self._last, self._told = (0.0, 0), ""
 
     def __call__(self) -> Path | None:
         """Train; returns the file of the student, or None where Ctrl-C came first."""
-        settings, loop, fabric = self.settings, self.loop, self.loop.fabric
-        checkpoint.load(settings.out, loop, self.report)
-        loop.student.train()
-        watch = None
-        if fabric.is_global_zero:
-            watch = Watch(settings.out, loop.all_steps, loop.step, settings.batch, settings.quiet)
-        with interrupts() as asked, closing(watch or _Nothing()):
-            for batch in self.feed.batches(loop.step, loop.all_steps):
-                told = self._turn(batch)
-                self.pending.append((loop.step - 1, told))
-                ended = loop.step % loop.steps == 0
-                done = loop.step // loop.steps
-                looking = ended and (
-                    (settings.look_every and done % settings.look_every == 0) or done == settings.epochs
-                )
-                stop = fabric.strategy.reduce_boolean_decision(asked(), all=False) if fabric.world_size > 1 else asked()
-                if loop.step % _TELL == 0 or ended or stop or loop.step % settings.save_every == 0:
-                    self._tell(watch)
-                if looking and watch is not None:
-                    self._look(watch, done)
-                if looking or stop or loop.step % settings.save_every == 0:
-                    self._save()
-                if stop:
-                    return None
-        return settings.out / checkpoint.MODEL
+        self.student.train()
+        finished = fit(self, self.plan, self.settings.out)
+        return self.settings.out / MODEL if finished else None
 
-    def _turn(self, batch: Batch) -> Told:
+    def begin(self) -> Any:
+        """Open the journal."""
+        if self.fabric.is_global_zero:
+            self._last = (self.seconds, self.done)
+            out, total = self.settings.out, self.plan.steps
+            self.journal = Journal(out, "pre-training", total, self.done, (*_COLUMNS, *_MORE), self.settings.quiet)
+        return closing(self.journal) if self.journal else super().begin()
+
+    def gradients(self, batch: Batch) -> Tensor:
+        """Compute as the loop does, and say what would fit where memory is too small."""
         try:
-            told = self.loop.turn(batch)
+            return super().gradients(batch)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             raise BadInput(self._too_large(batch)) from None
+
+    def stepped(self, batch: Batch) -> None:
+        """Keep what the step told for the next row, and count lesions."""
+        super().stepped(batch)
+        told = self.told
+        self.pending.append((told.cost, told.metrics))
         if self.report is not None:
             mask, index = flip(told.mask, told.batch.flipped), told.batch.which
-            if self.loop.fabric.world_size > 1:
-                mask, index = (self.loop.fabric.all_gather(part).flatten(0, 1) for part in (mask, index))
-            self.report.note((self.loop.step - 1) // self.loop.steps + 1, mask, index)
-        return told
+            if self.fabric.world_size > 1:
+                mask, index = (self.fabric.all_gather(part).flatten(0, 1) for part in (mask, index))
+            self.report.note((self.done - 1) // self.steps + 1, mask, index)
+
+    def tell(self, metrics: dict[str, float]) -> None:
+        """Write down what the last steps were like."""
+        epoch = (self.done - 1) // self.steps + 1
+        (then, before), self._last = self._last, (self.seconds, self.done)
+        rate = (self.done - before) * self.settings.batch / max(self.seconds - then, 1e-9)
+        metrics |= {
+            "hidden loss": float(torch.cat([cost for cost, _ in self.pending]).mean()),
+            "ratio": float(self.told.mask.float().mean()),
+            "hard share": self.hard_share(epoch, self.epochs),
+            "images per second": round(rate, 2),
+        }
+        own = [told for _, told in self.pending]
+        means = {f"agent {name}": float(np.mean([one[name] for one in own])) for name in own[0]}
+        self.pending.clear()
+        if self.journal is not None:
+            self.journal.note(self.done, metrics | means, {"epoch": epoch, "seconds": round(self.seconds, 2)})
+            text = f"epoch {epoch}, loss {metrics['loss']:.3f}, {rate:.0f} images/s{self._told}"
+            self.journal.show(self.done, text)
+
+    def look(self) -> None:
+        """Measure and draw; leaves no trace in the training."""
+        if self.journal is None:
+            return
+        from PIL import Image
+
+        epoch, device = (self.done - 1) // self.steps + 1, self.fabric.device
+        game = self.game(self.student, 0.75)
+        images, mask = self.images.to(device), random_masks(len(self.images), self.patches).to(device)
+        shown = images[:: max(1, len(images) // _SHOWN)][:_SHOWN]
+        with self.fabric.autocast():
+            at_random, own = held_out(game, images, mask), held_out(game, images, self._masks(images, epoch))
+            picture = draw(game, shown, self._masks(shown, epoch))
+        errors = {"held-out loss": at_random["network"], "patch mean": at_random["patch mean"]}
+        errors |= {"held-out loss, own masks": own["network"], "patch mean, own masks": own["patch mean"]}
+        folder = self.settings.out / "pictures"
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(folder / f"epoch-{epoch:04d}.png")
+        self.journal.note(self.done, errors, {"epoch": epoch, "seconds": round(self.seconds, 2)}, "val")
+        self.journal.picture(self.done, "val/reconstructions", picture)
+        self._told = f", held out {errors['held-out loss']:.3f} (patch mean {errors['patch mean']:.3f})"
+
+    def keep(self) -> None:
+        """Write student and agent for others, at whole epochs and at the end."""
+        if self.done % self.steps and self.done < self.plan.steps:
+            return
+        store.save(self.student, self.settings.out / MODEL, self._about())
+        self.agent.save(self.settings.out / AGENT)
+        if self.report is not None:
+            self.report.write(self.settings.out)
+
+    def blame(self, batch: Batch) -> str:
+        """Name the images whose loss is no number."""
+        bad = ~batch.images.flatten(1).isfinite().all(1)
+        index = batch.which[bad] if bool(bad.any()) else batch.which
+        ids = [self.feed.split.ids[i] for i in index.tolist()]
+        return ", images " + ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
+
+    def state(self) -> dict[str, Any]:
+        """Add the lesions counted."""
+        return super().state() | {"report": self.report.state() if self.report is not None else {}}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on counting lesions, too."""
+        super().load(state)
+        if self.report is not None and state["report"]:
+            self.report.load(state["report"])
+
+    def _about(self) -> dict[str, Any]:
+        """What is told of a student in its file."""
+        settings = self.settings
+        return {
+            "recipe": settings.recipe,
+            "data": settings.data if settings.data.startswith("phantoms") else settings.data.partition(":")[0],
+            "image_size": "x".join(map(str, self.patches.size)),
+            "patch_size": "x".join(map(str, self.patches.patch)),
+            "target": settings.target,
+            "agent": self.agent.name,
+            "student": settings.student,
+            "epochs": self.done // self.steps,
+            "steps": self.done,
+            "seed": settings.seed,
+        }
+
+    def _masks(self, images: Tensor, epoch: int) -> Tensor:
+        """Give the masks that the agent would play now."""
+        agent, drawn, shard = self.agent, self.agent.drawn.clone(), self.agent.shard
+        agent.shard = (0, 1)
+        with torch.no_grad():
+            hidden = int(self.ratio(epoch, self.epochs) * self.patches.count + 1e-9)
+            mask = agent.to_mask(agent.score(images), hidden, self.hard_share(epoch, self.epochs))
+        agent.drawn.copy_(drawn)
+        agent.shard = shard
+        return mask.view(-1, *self.patches.grid)
+
+    def _middle(self, images: np.ndarray) -> np.ndarray:
+        """Cut the middle out of images where training is on crops."""
+        starts = [(a - b) // 2 for a, b in zip(images.shape[2:], self.patches.size, strict=True)]
+        cut = (slice(at, at + side) for at, side in zip(starts, self.patches.size, strict=True))
+        return images[:, :, *cut]
 
     def _too_large(self, batch: Batch) -> str:
         """Say what batch would fit: found by trying, the run is over anyway."""
-        loop, settings = self.loop, self.settings
-        parts = settings.accumulate * loop.fabric.world_size
-        loop.optimiser.zero_grad()
+        settings, parts = self.settings, self.settings.accumulate * self.fabric.world_size
+        self.optimiser.zero_grad()
 
         def forward(count: int) -> None:
-            images = batch.images[:count].to(loop.fabric.device)
-            mask = random_masks(count, loop.patches).to(images.device)
-            loop.game(loop.student, 0.75).evaluate(images, mask).reward.mean().backward()
-            loop.optimiser.zero_grad()
+            images = batch.images[:count].to(self.fabric.device)
+            mask = random_masks(count, self.patches).to(images.device)
+            self.game(self.student, 0.75).evaluate(images, mask).reward.mean().backward()
+            self.optimiser.zero_grad()
 
         fits = fitting_batch(forward, settings.batch // parts)
         told = f"out of memory with {settings.batch // parts} images at once"
@@ -171,77 +258,11 @@ class Run:
             return f"{told}, and not even one fits: choose a smaller --student, --image-size or --crop"
         return f"{told}; {fits} fit: use --batch {fits * parts}, or --accumulate {-(-settings.batch // fits)}"
 
-    def _tell(self, watch: Watch | None) -> None:
-        """Look at the steps since the last time: are they sound, what were they like?"""
-        for step, told in self.pending:
-            self._check(step, told)
-        step, last = self.pending[-1]
-        epoch = step // self.loop.steps + 1
-        figures = {
-            "loss": float(torch.stack([told.loss for _, told in self.pending]).mean()),
-            "hidden loss": float(torch.cat([told.cost for _, told in self.pending]).mean()),
-            "learning rate": self.loop.optimiser.param_groups[0]["lr"],
-            "ratio": float(last.mask.float().mean()),
-            "hard share": self.loop.hard_share(epoch, self.settings.epochs),
-        }
-        own = [told.figures for _, told in self.pending]
-        means = {name: float(np.mean([one[name] for one in own])) for name in own[0]} if own else {}
-        self.pending.clear()
-        if watch is not None:
-            watch.hear(step + 1, epoch, figures, means)
 
-    def _check(self, step: int, told: Told) -> None:
-        if bool(told.loss.isfinite()):
-            return
-        bad = ~told.cost.isfinite()
-        index = told.batch.which[bad] if bool(bad.any()) else told.batch.which
-        ids = [self.feed.split.ids[i] for i in index.tolist()]
-        shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        raise BadInput(
-            f"the loss is {float(told.loss)} at step {step + 1}, images {shown}: lower --lr {self.settings.lr:g} or "
-            "see `maskgym data check`; the last checkpoint stands"
-        )
-
-    def _look(self, watch: Watch, epoch: int) -> None:
-        """Measure and draw; leaves no trace in the training."""
-        loop, device = self.loop, self.loop.fabric.device
-        game = loop.game(loop.student, 0.75)
-        images, mask = self.images.to(device), random_masks(len(self.images), loop.patches).to(device)
-        shown = images[:: max(1, len(images) // _SHOWN)][:_SHOWN]
-        with loop.fabric.autocast():
-            errors = held_out(game, images, mask)
-            own = held_out(game, images, self._wished(images, epoch))
-            errors |= {f"{name}, own masks": value for name, value in own.items()}
-            watch.looked(loop.step, epoch, errors, draw(game, shown, self._wished(shown, epoch)))
-
-    def _wished(self, images: Tensor, epoch: int) -> Tensor:
-        """Give the masks that the agent would play now."""
-        loop, agent = self.loop, self.loop.agent
-        drawn, shard = agent.drawn.clone(), agent.shard
-        agent.shard = (0, 1)
-        with torch.no_grad():
-            hidden = int(loop.ratio(epoch, self.settings.epochs) * loop.patches.count + 1e-9)
-            mask = agent.to_mask(agent.score(images), hidden, loop.hard_share(epoch, self.settings.epochs))
-        agent.drawn.copy_(drawn)
-        agent.shard = shard
-        return mask.view(-1, *loop.patches.grid)
-
-    def _middle(self, images: np.ndarray) -> np.ndarray:
-        """Cut the middle out of images where training is on crops."""
-        starts = [(a - b) // 2 for a, b in zip(images.shape[2:], self.loop.patches.size, strict=True)]
-        cut = (slice(at, at + side) for at, side in zip(starts, self.loop.patches.size, strict=True))
-        return images[:, :, *cut]
-
-    def _save(self) -> None:
-        fabric = self.loop.fabric
-        if fabric.is_global_zero:
-            checkpoint.save(self.settings, self.loop, self.report)
-        fabric.barrier()
-
-
-class _Nothing:
-    def close(self) -> None:
-        """Nothing is open."""
+def feed_of(settings: PretrainSettings, train: Images) -> Feed:
+    """Give the batches of a run."""
+    rows = choose(train, settings.images, settings.abnormal_only)
+    return Feed(train, settings.batch, settings.patches.size, settings.flips, rows, settings.seed)
 
 
 def read_images(settings: PretrainSettings, split: str) -> Images:

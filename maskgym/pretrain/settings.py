@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
+from maskgym.sizes import read_size
 
 # What may differ when a run goes on: none of it changes what is learned.
-NOT_OF_THE_RUN = ("out", "settings", "resume", "quiet", "device", "processes", "workers", "save_every", "look_every")
+NOT_OF_THE_RUN = ("out", "settings", "fresh", "quiet", "device", "processes", "workers", "save_every", "look_every")
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,19 @@ class PretrainSettings:
     """Pixels of a patch along each axis."""
     crop: str = ""
     """Train on random crops of this size; empty = whole images."""
-    flips: bool = True
-    """Flip each image along each axis at even odds."""
+    flips: Literal["all", "last", "none"] = "all"
+    """Axes along which each image is flipped at even odds: all, the last (left and right), or none."""
     split_file: str = ""
     """A split saved by `maskgym data split`."""
     images: int = 0
-    """Only the first so many images of the train split; 0 = all."""
+    """Only so many images of the train split, drawn at random; 0 = all."""
+    abnormal_only: bool = False
+    """Only images with a lesion, as AHM does: this lets labels into pre-training."""
     agent: str = "random"
     """Who says what to hide: NAME, NAME?setting=value, or NAME:FOLDER. One that learns in an environment (a3c) and has
     no folder is trained first."""
-    student: str = "unet"
-    """The network that learns: unet, basicunet, vit-mae, stunet-s, stunet-b or stunet-l."""
+    student: str = "basicunet"
+    """The network that learns: basicunet, unet, nnunet, small-unet, vit-mae, stunet-s, stunet-b or stunet-l."""
     student_settings: str = ""
     """The network's own settings, as widths=16,32,64,128 or depth=6&heads=4."""
     target: Literal["raw", "normalised"] = "raw"
@@ -56,7 +59,7 @@ class PretrainSettings:
     hard_share: str = "1"
     """Share of the hidden patches that the agent chooses, the rest is chance; a schedule as for ratio."""
     teacher: str = ""
-    """Momentum of the teacher as FROM:TO:RISE, RISE being the share of the steps it rises in; empty = no teacher."""
+    """How far back the teacher remembers, as FROM:TO:RISE in shares of the run; empty = no teacher."""
     score_every: int = 1
     """Epochs for which the scores of an image are kept before its agent is asked again."""
     optimiser: Literal["adamw", "adam"] = "adamw"
@@ -77,6 +80,8 @@ class PretrainSettings:
     """Largest norm of the gradient; 0 = any."""
     epochs: int = 100
     """Passes over the train split."""
+    steps: int = 0
+    """Optimiser steps, whatever --epochs says; 0 = as --epochs says."""
     batch: int = 16
     """Images a step, over all processes and parts."""
     accumulate: int = 1
@@ -109,14 +114,22 @@ class PretrainSettings:
     """For an agent that is trained first: masks to be paid for."""
     policy_workers: int = 2
     """For an agent that is trained first: processes that train side by side."""
-    resume: bool = False
-    """Go on from the last checkpoint in --out."""
+    fresh: bool = False
+    """Start over where --out holds a run; without it, the same command again goes on with the run."""
     quiet: bool = False
     """No line of progress."""
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch": 1, "accumulate": 1, "processes": 1, "workers": 0, "save_every": 1}
-        least |= {"score_every": 1, "look_every": 0, "images": 0, "clip": 0, "warm_up": 0, "weight_decay": 0}
+        least |= {
+            "score_every": 1,
+            "look_every": 0,
+            "images": 0,
+            "steps": 0,
+            "clip": 0,
+            "warm_up": 0,
+            "weight_decay": 0,
+        }
         for name, low in least.items():
             if not getattr(self, name) >= low:
                 raise BadInput(f"{name} {getattr(self, name)} must be at least {low}")
@@ -144,22 +157,6 @@ class PretrainSettings:
     def of_the_run(self) -> dict[str, Any]:
         """What makes the run what it is, for settings.json: it can be given back by --settings."""
         return {name: value for name, value in asdict(self).items() if name not in NOT_OF_THE_RUN}
-
-
-def read_size(text: str, name: str, axes: int = 0) -> tuple[int, ...]:
-    """Read "128x128" or "32x32x32"; one number stands for all axes.
-
-    >>> read_size("16", "patch_size", axes=3)
-    (16, 16, 16)
-    """
-    try:
-        sides = tuple(int(side) for side in str(text).lower().split("x"))
-    except ValueError:
-        raise BadInput(f"{name} {text!r} is not a size: write 128x128 or 32x32x32") from None
-    sides = sides * (axes or 2) if len(sides) == 1 else sides
-    if min(sides) < 1 or len(sides) not in ((axes,) if axes else (2, 3)):
-        raise BadInput(f"{name} {text!r} does not suit images of {axes or '2 or 3'} axes: write one number an axis")
-    return sides
 
 
 def read_file(path: Path | str) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def _method(told: dict[str, Any]) -> Method:
 def _stage(told: dict[str, Any], kind: str) -> Stage:
     """Read one [reconstructor] or [policy]."""
     from maskgym.commands.train import Train
-    from maskgym.networks.train import TrainSettings
+    from maskgym.pretrain.reconstructor import TrainSettings
 
     parts = {"name": str, "on": int} | ({} if kind == "reconstructor" else {"agent": str, "reconstructor": str})
     made = get_type_hints(TrainSettings if kind == "reconstructor" else Train)

@@ -61,6 +61,7 @@ class Trainer:
         folder: where it is kept.
         judge: says how good the agent is.
         quiet: no line of progress.
+        log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class Trainer:
         folder: Folder,
         judge: Judge | None = None,
         quiet: bool = False,
+        log: str = "tensorboard",
     ):
         self.agent, self.make_env, self.settings, self.folder = agent, make_env, settings, folder
-        self.judge, self.quiet = judge, quiet
+        self.judge, self.quiet, self.log = judge, quiet, log
         self.env_steps = 0
         self._saved = self._judged = 0
-        self._try_again = 0.0  # not to ask the workers for rest before
+        self._try_again = 0.0  # when the workers may be asked for rest
         self._copy: Any = None  # of the agent, that stands still while it is judged
         self._unjudged = False  # is there a copy that was not judged yet?
 
@@ -97,6 +99,8 @@ class Trainer:
             done = [sum(done) // count + (i < sum(done) % count) for i in range(count)]
         batch = self.agent.settings.images * self.agent.settings.masks
         make = _Sized(self.make_env, batch)
+        if self.agent.drawn.is_cuda:  # the images are uploaded once, here, and the workers are handed the memory
+            make = _Sized(self.make_env, batch, self.make_env(1).task.resident)
         pool = WorkerPool(
             self.agent, optimizer, make, self.settings.steps, count, done or None, self.settings.on_worker_failure
         )
@@ -183,7 +187,7 @@ class Trainer:
             self._finish(watch)
 
     def _watch(self, workers: int = 1) -> Watch:
-        return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet)
+        return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet, self.log)
 
     def _begin(self, env_steps: int) -> None:
         self.env_steps = self._saved = self._judged = env_steps
@@ -233,6 +237,10 @@ class _Sized:
 
     make: MakeEnv
     num_envs: int
+    resident: Tensor | None = None  # their images, where those are on a GPU already
 
     def __call__(self) -> Any:
-        return self.make(self.num_envs)
+        env = self.make(self.num_envs)
+        if self.resident is not None:
+            env.task.resident = self.resident
+        return env

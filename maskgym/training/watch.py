@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maskgym.training.board import open_board
 from maskgym.training.folder import Metrics
 
 _COLUMNS = ("env_steps", "seconds", "worker", "points", "above random", "reward", "loss", "policy loss", "value loss")
@@ -34,14 +35,22 @@ class Watch:
         env_steps: those done when this start of it began.
         workers: how many processes report.
         quiet: no line of progress.
+        log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 
-    def __init__(self, folder: Path, steps: int, env_steps: int = 0, workers: int = 1, quiet: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        env_steps: int = 0,
+        workers: int = 1,
+        quiet: bool = False,
+        log: str = "tensorboard",
+    ):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        from torch.utils.tensorboard import SummaryWriter
 
         self.table = Metrics(folder, [*_COLUMNS, *_MORE], env_steps, key="env_steps")
-        self.board = SummaryWriter(str(folder), purge_step=env_steps)
+        self.board = open_board(folder, env_steps, log)
         self.started, self.first = time.monotonic(), env_steps
         self.skipped = [0.0] * workers  # updates skipped by each, since this start
         self.last = [(self.started, 0)] * workers  # when each last reported, and its own env steps then
@@ -77,7 +86,7 @@ class Watch:
         for name, value in verdict.metrics.items():
             self.board.add_scalar(f"val/{name}", value, env_steps)
         if verdict.picture is not None:
-            self.board.add_image("val/masks", verdict.picture, env_steps, dataformats="HWC")
+            self.board.add_image("val/masks", verdict.picture, env_steps)
         self.verdict = "".join(f", {value:.1f} {name}" for name, value in list(verdict.metrics.items())[:1])
         self.table.add({**verdict.metrics, **self._row(env_steps)})
         self.advance(env_steps)

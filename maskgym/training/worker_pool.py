@@ -36,7 +36,7 @@ class WorkerMetrics(NamedTuple):
 
 
 class WorkerFailure(NamedTuple):
-    """A worker that ended before its time, and why."""
+    """A worker that ended too early, and why."""
 
     env_steps: int
     worker: int

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from maskgym.errors import BadInput
+from maskgym.learner import Learner
 from maskgym.registry import agent_class, names
 from maskgym.view.round import Round
 
@@ -131,6 +132,6 @@ class Session:
 
 def _plays_untrained(name: str) -> bool:
     try:
-        return not agent_class(name).learns
+        return not issubclass(agent_class(name), Learner)
     except BadInput:  # somebody's broken package
         return False

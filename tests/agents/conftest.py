@@ -16,7 +16,7 @@ KEYWORDS: dict[str, dict[str, Any]] = {
 }
 
 
-QUICK: dict[str, dict[str, Any]] = {"search": {"evaluations": 8}}  # settings under which a slow agent is quick
+QUICK: dict[str, dict[str, Any]] = {"search": {"queries": 8}}  # settings under which a slow agent is quick
 
 
 @pytest.fixture(params=["2D", "3D"])

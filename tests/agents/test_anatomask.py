@@ -10,7 +10,7 @@ from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
 
 PATCHES = Patches((32, 32), (4, 4))  # 64 patches
-BOARD = GameSpec(PATCHES, ratio=0.5)
+SPEC = GameSpec(PATCHES, ratio=0.5)
 
 
 class Nothing(nn.Module):
@@ -19,7 +19,7 @@ class Nothing(nn.Module):
 
 
 def anatomask(network: nn.Module | None = None, **settings: Any) -> Agent:
-    agent = make_agent("anatomask", game_spec=BOARD, **settings)
+    agent = make_agent("anatomask", game_spec=SPEC, **settings)
     agent.attach(network or Nothing())
     return agent
 
@@ -29,7 +29,7 @@ def ramp() -> Tensor:
     return torch.linspace(0, 2, 32).expand(1, 1, 32, 32) * torch.tensor([1.0, -1.0]).repeat(16)
 
 
-def test_share_of_k_is_scored_by_its_loss_and_the_rest_is_left_to_chance() -> None:
+def test_share_of_k_is_scored_by_its_loss_and_the_rest_is_random() -> None:
     scores = anatomask(share=0.5).score(ramp()).flatten(1)
     assert int((scores >= 0).sum()) == 16  # half of 32
     assert scores.unique(return_counts=True)[1].tolist()[0] == 48  # all others are -1
@@ -75,9 +75,9 @@ def test_the_normalised_target_is_the_one_of_training() -> None:
 
 def test_a_share_outside_its_range_is_refused() -> None:
     with pytest.raises(BadInput, match=r"share 1\.5 is outside"):
-        make_agent("anatomask?share=1.5", game_spec=BOARD)
+        make_agent("anatomask?share=1.5", game_spec=SPEC)
 
 
 def test_an_unknown_target_is_refused() -> None:
     with pytest.raises(BadInput, match="target=rwa is unknown: choose raw or normalised"):
-        make_agent("anatomask?target=rwa", game_spec=BOARD)
+        make_agent("anatomask?target=rwa", game_spec=SPEC)

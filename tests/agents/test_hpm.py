@@ -10,17 +10,17 @@ from maskgym.agent import GameSpec
 from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
 
-BOARD = GameSpec(Patches((32, 32), (8, 8)), ratio=0.5)
+SPEC = GameSpec(Patches((32, 32), (8, 8)), ratio=0.5)
 
 
 def naive(scores: Tensor, loss: Tensor, mask: Tensor) -> Tensor:
     """The double loop over ordered pairs of hidden patches, as the paper writes it, as a mean."""
     terms = []
-    for s, paid, hidden in zip(scores.flatten(1), loss.flatten(1), mask.flatten(1), strict=True):
+    for s, cost, hidden in zip(scores.flatten(1), loss.flatten(1), mask.flatten(1), strict=True):
         for i in range(len(s)):
             for j in range(len(s)):
-                if i != j and hidden[i] and hidden[j] and paid[i] != paid[j]:
-                    target = (paid[i] > paid[j]).to(s.dtype)
+                if i != j and hidden[i] and hidden[j] and cost[i] != cost[j]:
+                    target = (cost[i] > cost[j]).to(s.dtype)
                     terms.append(F.binary_cross_entropy_with_logits(s[i] - s[j], target))
     return torch.stack(terms).mean()
 
@@ -62,13 +62,13 @@ def test_nothing_to_rank_costs_nothing() -> None:
 
 @pytest.mark.parametrize("trunk", ["conv", "vit"])
 def test_the_ranker_learns_which_patches_cost(trunk: str) -> None:
-    agent = make_agent("hpm", game_spec=BOARD, trunk=trunk, ema=0.9)
+    agent = make_agent("hpm", game_spec=SPEC, trunk=trunk, ema=0.9)
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(16)
     for _ in range(40):
         images = torch.randn(16, 1, 32, 32, generator=generator)
         images *= (torch.rand(16, 1, 4, 4, generator=generator) * 2).repeat_interleave(8, 2).repeat_interleave(8, 3)
-        cost = BOARD.patches.mean(images[:, 0].square())
+        cost = SPEC.patches.mean(images[:, 0].square())
         mask = agent.to_mask(agent.sample(images)).view(16, 4, 4)
         agent.observe(images, mask, cost * mask, index)
     mask = agent.to_mask(agent.score(images))
@@ -77,9 +77,9 @@ def test_the_ranker_learns_which_patches_cost(trunk: str) -> None:
     assert float(((cost.flatten(1) * mask).sum() - random) / (best - random)) > 0.8
 
 
-def test_sampling_leaves_a_share_to_chance() -> None:
+def test_sampling_leaves_a_share_random() -> None:
     images = torch.randn(1, 1, 32, 32).expand(4000, -1, -1, -1)
-    agent = make_agent("hpm", game_spec=BOARD, share=0.5)
+    agent = make_agent("hpm", game_spec=SPEC, share=0.5)
     often = agent.to_mask(agent.sample(images)).float().mean(0)
     hard = agent.score(images[:1]).flatten().topk(4).indices
     assert often[hard].tolist() == [1.0] * 4
@@ -88,7 +88,7 @@ def test_sampling_leaves_a_share_to_chance() -> None:
 
 
 def test_the_teacher_follows_slowly() -> None:
-    agent = make_agent("hpm", game_spec=BOARD, ema=0.9)
+    agent = make_agent("hpm", game_spec=SPEC, ema=0.9)
     assert isinstance(agent, Hpm)
     before = [parameter.clone() for parameter in agent.teacher.parameters()]
     agent.observe(
@@ -109,16 +109,16 @@ class Predictor(nn.Module):
 
     def predict_loss(self, images: Tensor, mask: Tensor | None) -> Tensor:
         self.asked.append(mask)
-        return BOARD.patches.mean(images[:, 0].square()) * self.scale
+        return SPEC.patches.mean(images[:, 0].square()) * self.scale
 
 
 def test_a_student_that_predicts_its_losses_takes_the_rankers_place() -> None:
-    agent = make_agent("hpm", game_spec=BOARD)
+    agent = make_agent("hpm", game_spec=SPEC)
     student, teacher = Predictor(1.0), Predictor(-1.0)
     agent.attach(student, teacher)
     images, mask = torch.randn(2, 1, 32, 32), torch.rand(2, 4, 4) < 0.5
     before = {name: value.clone() for name, value in agent.state_dict().items()}
-    assert torch.equal(agent.score(images), -BOARD.patches.mean(images[:, 0].square()))
+    assert torch.equal(agent.score(images), -SPEC.patches.mean(images[:, 0].square()))
     assert teacher.asked == [None]  # the teacher sees the whole image
     loss = agent.auxiliary_loss(images, mask, torch.rand(2, 4, 4), torch.arange(2))
     assert loss is not None

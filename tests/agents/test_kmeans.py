@@ -13,7 +13,7 @@ from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
 
 PATCHES = Patches((40, 40), (4, 4))  # 100 patches of 16 pixels
-BOARD = GameSpec(PATCHES, ratio=0.25)
+SPEC = GameSpec(PATCHES, ratio=0.25)
 
 
 def lesions(count: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -29,7 +29,7 @@ def lesions(count: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def amlp(**settings: Any) -> Amlp:
-    agent = make_agent("amlp", game_spec=BOARD, **settings)
+    agent = make_agent("amlp", game_spec=SPEC, **settings)
     assert isinstance(agent, Amlp)
     return agent
 
@@ -37,7 +37,7 @@ def amlp(**settings: Any) -> Amlp:
 @pytest.mark.parametrize("name", ["mps-ams", "amlp", "amlp?clustering=hierarchical", "amlp?clustering=dbscan"])
 def test_the_lesion_is_the_smaller_cluster_and_hidden_first(name: str) -> None:
     images, where = lesions()
-    agent = make_agent(name, game_spec=BOARD)
+    agent = make_agent(name, game_spec=SPEC)
     assert bool(agent.to_mask(agent.score(images))[where].all())
 
 
@@ -47,10 +47,10 @@ def test_the_literal_similarities_find_less_of_a_noisy_lesion() -> None:
     images = images + torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     found = {}
     for similarity in ("product", "unscaled", "covariance"):
-        agent = make_agent("mps-ams", game_spec=BOARD, similarity=similarity)
+        agent = make_agent("mps-ams", game_spec=SPEC, similarity=similarity)
         found[similarity] = float(agent.to_mask(agent.score(images))[where].float().mean())
     assert found["product"] > 0.9 > found["unscaled"] > found["covariance"]
-    assert found["covariance"] == pytest.approx(0.25, abs=0.1)  # as chance would
+    assert found["covariance"] == pytest.approx(0.25, abs=0.1)  # as random masks would
 
 
 @pytest.mark.parametrize("rule", ["contrast", "near", "far"])
@@ -92,7 +92,7 @@ def test_the_rules_order_patches_by_their_distances_to_the_centres() -> None:
 
 def test_an_empty_picture_is_scored_all_the_same() -> None:
     for name in ("mps-ams", "amlp"):
-        agent = make_agent(name, game_spec=BOARD)
+        agent = make_agent(name, game_spec=SPEC)
         scores = agent.score(torch.zeros(2, 1, 40, 40))
         assert bool(scores.isfinite().all())
         assert agent.to_mask(scores).sum(1).tolist() == [25, 25]
@@ -131,8 +131,8 @@ def test_a_patch_costs_much_if_it_costs_at_least_the_mean_of_its_own_images_hidd
     cost = where.float().view(2, 10, 10)
     cost[1] *= 1000  # another image's scale is of no concern
     everything = torch.ones(2, 10, 10, dtype=torch.bool)
-    figures = agent.observe(images, everything, cost, index)
-    assert figures == {"labels changed": 0.0, "category consistency loss": 0.0}
+    metrics = agent.observe(images, everything, cost, index)
+    assert metrics == {"labels changed": 0.0, "category consistency loss": 0.0}
 
 
 def test_the_book_is_remembered_by_index_and_survives_saving(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_the_book_is_remembered_by_index_and_survives_saving(tmp_path: Path) -> 
     agent.book[5] = 0
     agent.book[5, 42] = 1  # as if corrected
     agent.save(tmp_path)
-    loaded = Amlp.load(tmp_path, BOARD)
+    loaded = Amlp.load(tmp_path, SPEC)
     assert torch.equal(loaded.book, agent.book)
     scores = loaded.sample(images[[2]], torch.tensor([5])).flatten()
     assert int(scores.argmax()) == 42

@@ -10,7 +10,7 @@ from maskgym.networks.unet import UNet
 from maskgym.registry import make_agent
 
 PATCHES = Patches((32, 32), (8, 8))
-BOARD = GameSpec(PATCHES, ratio=0.5)
+SPEC = GameSpec(PATCHES, ratio=0.5)
 
 
 class Nothing(nn.Module):
@@ -22,7 +22,7 @@ class Nothing(nn.Module):
 
 def test_the_score_is_the_mean_loss_of_the_masks_that_hid_the_patch() -> None:
     images = torch.randn(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    agent = make_agent("loss-map", game_spec=BOARD, masks=64)
+    agent = make_agent("loss-map", game_spec=SPEC, masks=64)
     agent.attach(Nothing())
     centred = images - images.mean((2, 3), keepdim=True)
     torch.testing.assert_close(agent.score(images), PATCHES.mean(centred[:, 0].square()), rtol=1e-4, atol=1e-5)
@@ -33,7 +33,7 @@ def test_pieces_do_not_change_the_score() -> None:
     network, images = UNet(widths=(8, 8)).eval(), torch.randn(5, 1, 32, 32)
     scores = []
     for piece in (0, 1, 3, 100):
-        agent = make_agent("loss-map", game_spec=BOARD, masks=4, piece=piece)
+        agent = make_agent("loss-map", game_spec=SPEC, masks=4, piece=piece)
         agent.attach(network)
         scores.append(agent.score(images))
     for other in scores[1:]:
@@ -41,11 +41,11 @@ def test_pieces_do_not_change_the_score() -> None:
 
 
 def test_one_mask_gives_the_patches_it_left_out_the_mean_of_the_others() -> None:
-    agent = make_agent("loss-map", game_spec=BOARD, masks=1)
+    agent = make_agent("loss-map", game_spec=SPEC, masks=1)
     agent.attach(Nothing())
     scores = agent.score(torch.randn(1, 1, 32, 32)).flatten()
     seen, times = scores.unique(return_counts=True)
-    assert times.max() == 16 - BOARD.budget
+    assert times.max() == 16 - SPEC.budget
     assert seen[times.argmax()].item() == pytest.approx(seen[times == 1].mean().item(), rel=1e-4)
 
 
@@ -53,21 +53,21 @@ def test_it_pays_more_than_random() -> None:
     torch.manual_seed(0)
     network = UNet(widths=(8, 8)).eval()
     images = torch.randn(32, 1, 32, 32) * torch.rand(32, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3) * 3
-    paid = {}
+    reward = {}
     for name in ("random", "loss-map"):
-        agent = make_agent(name, game_spec=BOARD)
+        agent = make_agent(name, game_spec=SPEC)
         agent.attach(network)
         mask = agent.to_mask(agent.score(images)).view(-1, 4, 4)
         with torch.no_grad():
-            paid[name] = float(Game(network, PATCHES, 0.5).evaluate(images, mask).reward.mean())
-    assert paid["loss-map"] > paid["random"]
+            reward[name] = float(Game(network, PATCHES, 0.5).evaluate(images, mask).reward.mean())
+    assert reward["loss-map"] > reward["random"]
 
 
 def test_without_a_network_it_says_how_to_get_one() -> None:
     with pytest.raises(BadInput, match="needs a reconstructor: make it with an environment, or call attach"):
-        make_agent("loss-map", game_spec=BOARD).score(torch.zeros(1, 1, 32, 32))
+        make_agent("loss-map", game_spec=SPEC).score(torch.zeros(1, 1, 32, 32))
 
 
 def test_no_masks_are_refused() -> None:
     with pytest.raises(BadInput, match="masks=0"):
-        make_agent("loss-map?masks=0", game_spec=BOARD)
+        make_agent("loss-map?masks=0", game_spec=SPEC)

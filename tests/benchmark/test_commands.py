@@ -21,7 +21,7 @@ def test_par_is_searched_and_then_named_to_score(game_options, tmp_path, capsys)
     assert table.sources == ["variance"]
     assert table.digest in shown
     play = ["--ratio", "0.5", "--seeds", "1", "--par", str(path), "--out", str(out)]
-    assert run(["score", "search?evaluations=16", *game_options, *play]) == 0
+    assert run(["score", "search?queries=16", *game_options, *play]) == 0
     told = (out / "score.md").read_text()
     assert "also from variance" in told
     assert f"own par, par.safetensors ({table.digest})" in told

@@ -47,14 +47,17 @@ def test_a_small_share_lies_within_a_larger_one_and_no_patient_is_cut_in_two(one
     assert people[0.05] <= people[0.1] <= people[0.5] <= people[1.0] == set(shares[1.0].train.patients)
     assert len(people[0.05]) == 1
     assert len(people[0.5]) == 7
-    assert all(len(data.images) == len(data.labels) == 3 * len(people[share]) for share, data in shares.items())
+    assert all(len(data.rows) == 3 * len(people[share]) for share, data in shares.items())
     assert not people[1.0] & (set(shares[1.0].val.patients) | set(shares[1.0].test.patients))
 
 
 def test_the_labelled_images_are_those_of_the_labelled_patients(one_class):
     data = read(one_class, (16, 16), 0.5)
     mine = [row for row, patient in enumerate(data.train.patients) if patient in data.patients]
-    assert np.array_equal(data.images, data.train.images[mine])
+    assert np.array_equal(data.rows, mine)
+    images, _ = draw(data, 64, None, 0, 0, how="none")
+    theirs = {image.tobytes() for image in data.train.images[mine]}
+    assert {image.tobytes() for image in images.numpy()} <= theirs
 
 
 def test_a_split_file_says_who_has_labels_and_gives_the_same_fingerprint(one_class, tmp_path):
@@ -69,6 +72,14 @@ def test_a_split_file_says_who_has_labels_and_gives_the_same_fingerprint(one_cla
     (tmp_path / "own.json").write_text(json.dumps(told))
     own = read(one_class, (16, 16), 0.5, str(tmp_path / "own.json"))
     assert list(own.patients) == told["train"][:2]
+
+
+def test_as_many_patients_have_labels_as_are_asked_for(one_class):
+    few, more = (read(one_class, (16, 16), 1.0, labels=count).patients for count in (2, 5))
+    assert (len(few), len(more)) == (2, 5)
+    assert set(few) < set(more)
+    with pytest.raises(BadInput, match="labels 99 is more than the 14 training patients"):
+        read(one_class, (16, 16), 1.0, labels=99)
 
 
 def test_a_label_seed_chooses_other_patients(one_class):

@@ -34,7 +34,7 @@ def rows(out) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    chosen = settings(tmp_path_factory.mktemp("run") / "out", steps=16, seed=3)
+    chosen = settings(tmp_path_factory.mktemp("run") / "out", steps=16, seed=3, keep="best")
     return chosen, finetune(chosen)
 
 
@@ -46,7 +46,7 @@ def test_a_run_leaves_all_it_promises(finished):
     assert any(name.startswith("events.out.tfevents") for name in there)
     assert json.loads((chosen.out / "scores.json").read_text()) == told
     made_of = ("data", "label_share", "seed", "weights", "network", "recipe")
-    assert [told[key] for key in made_of] == ["phantoms", 0.01, 3, "none", "unet?widths=4,8", "default"]
+    assert [told[key] for key in made_of] == ["phantoms", 0.01, 3, "none", "unet", "default"]
     assert len(told["labelled"]) == 20
     assert len(told["patients"]) == 128
     assert set(told["mean"]["lesion"]) == set(told["per_slice"]["lesion"]) == set(METRICS)
@@ -122,7 +122,7 @@ def test_every_recipe_runs(tmp_path, recipe):
     network = "unetr?width=12&heads=3&features=4" if recipe == "selfmedhpm" else "stunet?widths=4,8"
     finetune(settings(tmp_path / "out", recipe=recipe, network=network, steps=2, val_every=2))
     told = json.loads((tmp_path / "out" / "settings.json").read_text())
-    assert told["lr"] == told["recipe_settings"]["lr"]
+    assert told["lr"] == told["lr"]
 
 
 def test_volumes_are_fine_tuned_by_windows_in_bf16(tmp_path):
@@ -138,16 +138,31 @@ def test_training_ends_when_val_has_not_improved_for_long_enough(tmp_path):
     assert told["measured_step"] <= last < 100
 
 
-def test_the_last_network_is_measured_on_wish(tmp_path):
-    assert finetune(settings(tmp_path / "out", keep="last"))["measured_step"] == 8
+def test_the_last_network_is_measured_unless_the_best_on_val_is_asked_for(tmp_path):
+    told = finetune(settings(tmp_path / "out", val_every=2, lr=0.5))
+    looks = [float(row["val DSC"]) for row in rows(tmp_path / "out") if row["val DSC"]]
+    assert told["measured_step"] == 8
+    assert told["val_DSC"] == looks[-1] < max(looks)
 
 
 def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scores(tmp_path):
     network = "unetr?width=12&heads=3&features=4"  # with branches left out by chance
-    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, val_every=8)
+    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, val_every=8, save_every=4)
     cut = replace(whole, out=tmp_path / "cut")
     words = ["--network", network, "--recipe", "selfmedhpm", "--image-size", "32x32", "--label-share", "0.01"]
-    words += ["--batch", "4", "--steps", "24", "--val-every", "8", "--quiet", "--out", str(cut.out)]
+    words += [
+        "--batch",
+        "4",
+        "--steps",
+        "24",
+        "--val-every",
+        "8",
+        "--save-every",
+        "4",
+        "--quiet",
+        "--out",
+        str(cut.out),
+    ]
     child = subprocess.Popen(
         [sys.executable, "-m", "maskgym.cli", "finetune", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -158,19 +173,19 @@ def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scor
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
-    assert 0 < torch.load(cut.out / "checkpoint.pt", weights_only=True)["step"] < 24
+    assert 0 < torch.load(cut.out / "checkpoint.pt", weights_only=True)["done"] < 24
     assert not (cut.out / "scores.json").exists()
-    told = [finetune(whole), finetune(replace(cut, resume=True))]
+    told = [finetune(whole), finetune(cut)]
     first, second = (load_file(each.out / "model.safetensors") for each in (whole, cut))
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert {**told[0], "seconds": 0} == {**told[1], "seconds": 0}
+    assert {**told[0], "seconds": 0, "waiting": 0} == {**told[1], "seconds": 0, "waiting": 0}
     assert [row["step"] for row in rows(whole.out)] == [row["step"] for row in rows(cut.out)]
 
 
-def test_a_finished_run_that_is_resumed_only_tells_its_scores(finished):
+def test_a_finished_run_asked_for_again_only_tells_its_scores(finished):
     chosen, told = finished
     before = (chosen.out / "scores.json").stat().st_mtime_ns
-    assert finetune(replace(chosen, resume=True)) == told
+    assert finetune(chosen) == told
     assert (chosen.out / "scores.json").stat().st_mtime_ns == before
 
 
@@ -209,19 +224,10 @@ def test_bad_input_is_one_line_and_leaves_no_folder(tmp_path, name, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_resuming_with_other_settings_says_which_differ(finished):
+def test_other_settings_in_the_same_folder_are_refused_and_named(finished):
     chosen, _ = finished
-    with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5"):
-        finetune(replace(chosen, lr=0.5, resume=True))
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    finetune(settings(tmp_path / "out"))
-    (tmp_path / "out" / "scores.json").unlink()
-    path = tmp_path / "out" / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BadInput, match=r"checkpoint\.pt is damaged"):
-        finetune(settings(tmp_path / "out", resume=True))
+    with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5.*--fresh"):
+        finetune(replace(chosen, lr=0.5))
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
@@ -229,11 +235,31 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
         finetune(settings(tmp_path / "out", lr=1e30, recipe="anatomask", steps=40))
 
 
-def test_a_full_disk_while_saving_is_said_in_one_line(tmp_path, monkeypatch):
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_several_choices_of_labelled_patients_are_run_one_after_the_other(tmp_path):
+    told = finetune(settings(tmp_path / "out", label_share=1.0, labels=3, label_seed="0,1", steps=2))
+    first, second = told["draws"]
+    assert len(first["labelled"]) == len(second["labelled"]) == 3
+    assert first["labelled"] != second["labelled"]
+    assert told["pooled_DSC"]["mean"] == pytest.approx((first["pooled_DSC"]["mean"] + second["pooled_DSC"]["mean"]) / 2)
+    alone = finetune(settings(tmp_path / "one", label_share=1.0, labels=3, label_seed="1", steps=2))
+    assert alone["pooled_DSC"] == second["pooled_DSC"]
+    assert json.loads((tmp_path / "out" / "labels-1" / "scores.json").read_text()) == second
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(BadInput, match="No space left"):
-        finetune(settings(tmp_path / "out"))
-    assert not list((tmp_path / "out").glob(".checkpoint*"))
+
+def test_with_the_decoder_handed_over_only_the_head_is_new_and_a_frozen_encoder_stands_still(tmp_path):
+    torch.manual_seed(0)
+    student = make_student("small-unet", 1, Patches((32, 32), (8, 8)), {"widths": (4, 8)})
+    store.save(student, tmp_path / "pre" / "model.safetensors", {})
+    start = student.state_dict()
+    chosen = {"weights": str(tmp_path / "pre"), "network": "", "steps": 3, "lr": 1e-2}
+    finetune(settings(tmp_path / "frozen", **chosen, freeze_encoder=True))
+    tuned = load_segmenter(tmp_path / "frozen")[0].state_dict()
+    inside = [key for key in start if key.startswith(("stem", "down", "deep"))]
+    assert inside
+    assert all(torch.equal(tuned[key], start[key].to(tuned[key].dtype)) for key in inside)
+    assert not torch.equal(tuned["up.0.weight"], start["up.0.weight"])
+    for handover in ("all", "encoder"):
+        finetune(settings(tmp_path / handover, **{**chosen, "lr": 1e-9}, handover=handover))
+        tuned = load_segmenter(tmp_path / handover)[0].state_dict()
+        assert torch.allclose(tuned["stem.0.weight"], start["stem.0.weight"], atol=1e-5)
+        assert torch.allclose(tuned["up.0.weight"], start["up.0.weight"], atol=1e-5) == (handover == "all")

@@ -1,36 +1,22 @@
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
-from maskgym.downstream.recipes import RECIPES, layer_of, optimiser, recipe, share_of_peak
+from maskgym.downstream.recipes import RECIPES, layer_of, optimiser, recipe
+from maskgym.downstream.settings import FineTune
 from maskgym.errors import BadInput
 from maskgym.networks.segmenters import make_segmenter
 
 
-def test_ahm_falls_to_nine_tenths_every_three_of_two_hundred_epochs():
-    for steps in (200, 1000, 2000):
-        rates = [share_of_peak(RECIPES["ahm"], step, steps) for step in range(steps)]
-        epoch = steps // 200
-        assert rates[0] == rates[3 * epoch - 1] == 1.0
-        assert rates[3 * epoch] == pytest.approx(0.9)
-        assert rates[-1] == pytest.approx(0.9**66)
-
-
-@pytest.mark.parametrize("name", ["amlp", "mps-ams", "selfmedhpm", "default"])
-def test_cosines_rise_to_the_peak_once_and_fall_to_nothing(name):
-    rates = [share_of_peak(RECIPES[name], step, 200) for step in range(200)]
-    top = int(200 * RECIPES[name].warm_up)
-    assert rates[top] == 1.0 == max(rates)
-    assert all(a < b for a, b in pairwise(rates[: top + 1]))
-    assert all(a > b for a, b in pairwise(rates[top:]))
-    assert 0 < rates[-1] < 0.001
-    assert rates[(top + 200) // 2] == pytest.approx(0.5, abs=0.02)
-
-
-def test_the_polynomial_is_nnu_nets():
-    assert share_of_peak(RECIPES["anatomask"], 50, 200) == pytest.approx(0.75**0.9)
+def test_recipes_fall_as_the_papers_say(tmp_path):
+    plans = {name: FineTune(out=tmp_path, recipe=name, steps=200).plan for name in RECIPES}
+    assert plans["ahm"].rate(2) == pytest.approx(3e-4)
+    assert plans["ahm"].rate(3) == pytest.approx(0.9 * 3e-4)
+    assert plans["anatomask"].rate(50) == pytest.approx(1e-2 * 0.75**0.9, rel=0.01)
+    assert plans["mps-ams"].rate(10) == pytest.approx(0.5 * 2e-4, rel=0.06)
+    assert plans["mps-ams"].rate(110) == pytest.approx(0.5 * 2e-4, rel=0.02)
+    assert all(plan.clip == RECIPES[name].clip for name, plan in plans.items())
 
 
 def test_optimisers_are_those_of_the_papers():
@@ -48,6 +34,8 @@ def test_optimisers_are_those_of_the_papers():
         ("basicunet", {"widths": (2, 4, 8, 8)}, 5),
         ("unetr", {"width": 12, "heads": 3, "features": 2}, 13),
         ("stunet", {"widths": (2, 4, 8)}, 3),
+        ("nnunet", {"widths": (2, 4, 8)}, 3),
+        ("small-unet", {"widths": (2, 4, 8)}, 3),
     ],
 )
 def test_every_weight_of_an_encoder_has_a_layer_and_none_of_the_decoder_has(kind, settings, layers):
@@ -80,5 +68,5 @@ def test_an_unknown_recipe_gets_the_nearest_name():
 def test_the_page_shows_the_recipes_as_they_are():
     page = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text()
     for name, each in RECIPES.items():
-        row = f"| `{name}` | {each.optimiser} | {each.lr:g} | {each.weight_decay:g} | {each.batch} | {each.schedule} |"
+        row = f"| `{name}` | {each.optimiser} | {each.lr:g} | {each.weight_decay:g} | {each.batch} | {each.decay} |"
         assert row in page, row

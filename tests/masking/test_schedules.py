@@ -11,6 +11,13 @@ def test_the_adaptive_ratio_hides_as_many_of_100_patches_as_the_papers_say():
     assert hidden == [25, 30, 44, 63, 74, 80]
 
 
+@pytest.mark.parametrize("epochs", [10, 30, 2000])
+def test_a_run_of_any_length_goes_through_the_ratios_of_the_papers_800_epochs(epochs):
+    schedule = adaptive(cap=0.95)
+    ends = [schedule(epoch, epochs) for epoch in (1, epochs)]
+    assert ends == pytest.approx([adaptive(cap=0.95)(epoch, 800) for epoch in (1, 800)])
+
+
 def test_a_linear_schedule_reaches_its_end_in_the_last_epoch():
     assert [linear(0, 0.5)(epoch, 4) for epoch in (1, 2, 4)] == [0.125, 0.25, 0.5]
 

@@ -10,6 +10,8 @@ from maskgym.networks.students import make_student
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "unet": {"widths": (4, 8)},
+    "nnunet": {"widths": (4, 8)},
+    "small-unet": {"widths": (4, 8)},
     "basicunet": {"widths": (4, 4, 4, 4)},
     "vit-mae": {"width": 12, "depth": 2, "heads": 3, "decoder_width": 12, "decoder_depth": 1},
     "stunet-s": {"widths": (4, 6, 8)},

@@ -77,7 +77,9 @@ def test_stunet_has_as_many_stages_as_a_patch_can_be_halved_between(patch, stage
 def test_the_papers_widths_are_what_is_built_without_settings():
     patches = Patches((32, 32), (16, 16))
     widths = {name: make_student(name, 1, patches).settings["widths"] for name in STUDENTS if name != "vit-mae"}
-    assert widths["unet"] == widths["basicunet"] == [64, 128, 256, 512]
+    assert widths["basicunet"] == [64, 128, 256, 512, 1024]
+    assert widths["unet"] == [64, 128, 256, 512]
+    assert len(widths["nnunet"]) == 5
     assert widths["stunet-b"] == [32, 64, 128, 256, 512]
     assert widths["stunet-l"] == [64, 128, 256, 512, 1024]
 
@@ -86,7 +88,7 @@ def test_the_papers_widths_are_what_is_built_without_settings():
     ("name", "settings", "told"),
     [
         ("vitmae", {}, "did you mean 'vit-mae'"),
-        ("resnet-50", {}, "there are unet, basicunet"),
+        ("resnet-50", {}, "there are basicunet, unet"),
         ("unet", {"wdths": (4, 8)}, "wdths"),
         ("unet", {"widths": (4,)}, "2 or more"),
         ("unet", {"widths": 4}, "2 or more"),

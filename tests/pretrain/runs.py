@@ -1,5 +1,7 @@
 """Tiny runs for the tests of pre-training."""
 
+import csv
+from pathlib import Path
 from typing import Any
 
 from maskgym.pretrain import PretrainSettings, make_settings
@@ -23,3 +25,7 @@ STUDENTS = {"anatomask": STUNET, "selfmedhpm": VIT}
 
 def tiny(out: Any, recipe: str = "random", **more: Any) -> PretrainSettings:
     return make_settings(out, recipe, **{**TINY, **STUDENTS.get(recipe, {}), **more})
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from maskgym.data.source import Images
 from maskgym.errors import BadInput
-from maskgym.pretrain.data import Feed, flip
+from maskgym.pretrain.data import Feed, choose, flip
 
 
 def images(count=10, size=(8, 12)) -> Images:
@@ -20,14 +22,31 @@ def test_an_epoch_shows_every_image_once_in_a_new_order():
     assert epochs[0] != epochs[1]
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-def test_a_feed_that_begins_later_gives_the_same_batches(workers):
-    feed = Feed(images(), 3, (4, 8), workers=workers, seed=3)
-    whole = list(feed.batches(0, 9))
-    late = list(feed.batches(5, 9))
-    assert len(whole) == 9
-    for a, b in zip(whole[5:], late, strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+def test_a_step_has_the_same_batch_whenever_it_is_made():
+    first, second = (Feed(images(), 3, (4, 8), seed=3) for _ in range(2))
+    whole = [first.make(step) for step in range(9)]
+    for step in (8, 5):
+        for a, b in zip(whole[step], second.make(step), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_a_few_images_are_drawn_over_the_whole_set_and_lie_within_more():
+    split = images(100)
+    few, more = choose(split, 10), choose(split, 40)
+    assert (len(few), len(more)) == (10, 40)
+    assert set(few) < set(more)
+    assert few.max() > 60
+    assert np.array_equal(choose(split), np.arange(100))
+    feed = Feed(split, 5, (8, 12), rows=few)
+    assert sorted(torch.cat([feed.make(0).which, feed.make(1).which]).tolist()) == few.tolist()
+
+
+def test_only_abnormal_images_are_those_with_a_label_on_them():
+    labels = np.zeros((10, 8, 12), np.uint8)
+    labels[[2, 7], 3, 4] = 1
+    assert choose(replace(images(), labels=labels), abnormal=True).tolist() == [2, 7]
+    with pytest.raises(BadInput, match="no labels"):
+        choose(images(), abnormal=True)
 
 
 def test_flips_are_told_and_taken_back():
@@ -35,13 +54,16 @@ def test_flips_are_told_and_taken_back():
     batch = Feed(split, 64, (8, 12)).make(0)
     assert {tuple(row) for row in batch.flipped.tolist()} == {(a, b) for a in (False, True) for b in (False, True)}
     assert torch.equal(flip(batch.images, batch.flipped), torch.from_numpy(split.images[batch.which]))
-    still = Feed(split, 64, (8, 12), flips=False).make(0)
+    sideways = Feed(split, 64, (8, 12), flips="last").make(0)
+    assert not sideways.flipped[:, 0].any()
+    assert set(sideways.flipped[:, 1].tolist()) == {False, True}
+    still = Feed(split, 64, (8, 12), flips="none").make(0)
     assert not still.flipped.any()
 
 
 def test_crops_are_parts_of_their_images():
     split = images(4)
-    batch = Feed(split, 4, (3, 5), flips=False).make(0)
+    batch = Feed(split, 4, (3, 5), flips="none").make(0)
     assert batch.images.shape == (4, 1, 3, 5)
     for crop, which in zip(batch.images.numpy(), batch.which.tolist(), strict=True):
         windows = np.lib.stride_tricks.sliding_window_view(split.images[which, 0], (3, 5))
@@ -50,4 +72,4 @@ def test_crops_are_parts_of_their_images():
 
 def test_a_batch_larger_than_the_split_is_refused():
     with pytest.raises(BadInput, match="more than the 4 images"):
-        Feed(images(), 5, (8, 12), count=4)
+        Feed(images(), 5, (8, 12), rows=np.arange(4))

@@ -8,25 +8,23 @@ import torch
 
 CHILD = """
 import sys, torch
-from maskgym.pretrain.data import Feed
-from maskgym.pretrain.devices import make_fabric
+from maskgym.training.devices import make_fabric
 from maskgym.pretrain.loop import Loop
-from maskgym.pretrain.run import build, read_images
+from maskgym.pretrain.run import build, feed_of, read_images
 from tests.pretrain.runs import tiny
 
 torch.set_num_threads(1)
 out, *recipes = sys.argv[1:]
-fabric = make_fabric(tiny(out))
+fabric = make_fabric()
 told = {}
 for recipe in recipes:
     settings = tiny(out, recipe)
     train = read_images(settings, "train")
     agent, student = build(settings, train)
-    feed = Feed(train, 8, (16, 16), settings.flips, 24, 0)
-    loop = Loop(settings, student, agent, feed.steps, 24, fabric)
-    for batch in feed.batches(0, 5):
-        loop.turn(batch)
-        if loop.step == 1:
+    loop = Loop(settings, student, agent, feed_of(settings, train), fabric)
+    for step in range(5):
+        loop.update(loop.make(step))
+        if loop.done == 1:
             gradients = [weight.grad.clone() for weight in student.parameters() if weight.requires_grad]
     told[recipe] = {"weights": student.state_dict(), "agent": agent.state_dict(), "gradients": gradients}
 torch.save(told, f"{out}.{fabric.global_rank}")
@@ -75,13 +73,13 @@ def test_the_command_runs_in_two_processes_and_resumes_in_one(tmp_path, launcher
     script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text("from maskgym.cli import main\nmain()\n")
     line = "pretrain --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 2 --quiet"
-    words = [*line.split(), "--student-settings", "widths=4,8", "--out", str(out)]
+    words = [*line.split(), "--student", "unet", "--student-settings", "widths=4,8", "--out", str(out)]
     start = [str(script) if word == "SCRIPT" else word for word in LAUNCHERS[launcher]]
     start = [sys.executable, "-m", *start, *words, *(["--processes", "2"] if launcher == "ourselves" else [])]
     done = subprocess.run(start, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "MEMBER: 2/2" in done.stderr + done.stdout
     assert done.stdout.count("pre-trained:") == 1
-    assert torch.load(out / "checkpoint.pt", weights_only=True)["step"] == 6
-    again = [sys.executable, "-m", "maskgym.cli", *words, "--resume"]
+    assert torch.load(out / "checkpoint.pt", weights_only=True)["done"] == 6
+    again = [sys.executable, "-m", "maskgym.cli", *words]
     assert launcher != "ourselves" or subprocess.run(again, env=ENVIRONMENT, capture_output=True).returncode == 0

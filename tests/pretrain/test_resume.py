@@ -11,7 +11,7 @@ import torch
 from maskgym.errors import BadInput
 from maskgym.pretrain import pretrain
 from maskgym.pretrain.loop import Loop
-from tests.pretrain.runs import tiny
+from tests.pretrain.runs import rows, tiny
 
 RECIPES = ("random", "amlp", "anatomask", "selfmedhpm", "mps-ams")
 
@@ -49,20 +49,20 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkey
         more["report"] = True
     unbroken, broken = tiny(tmp_path / "a", recipe, **more), tiny(tmp_path / "b", recipe, **more)
     pretrain(unbroken)
-    turn = Loop.turn
+    gradients = Loop.gradients
 
     def dying(self, batch):
-        if self.step == 10:
+        if self.done == 10:
             raise Killed
-        return turn(self, batch)
+        return gradients(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "turn", dying)
+        patch.setattr(Loop, "gradients", dying)
         with pytest.raises(Killed):
             pretrain(broken)
-    assert 0 < standing(broken.out)["step"] < 10
-    pretrain(replace(broken, resume=True))
-    assert_same(standing(unbroken.out), standing(broken.out))
+    assert 0 < standing(broken.out)["done"] < 10
+    pretrain(broken)
+    assert_same(standing(unbroken.out)["job"], standing(broken.out)["job"])
     assert (unbroken.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
 
 
@@ -83,48 +83,51 @@ def test_a_run_killed_with_sigkill_goes_on(tmp_path):
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    assert standing(broken)["step"] < 90
+    assert standing(broken)["done"] < 90
     assert not (broken / "model.safetensors").exists()
-    assert start(broken, "--resume").wait() == 0
+    assert start(broken).wait() == 0
     assert start(whole).wait() == 0
-    assert_same(standing(whole), standing(broken))
+    assert_same(standing(whole)["job"], standing(broken)["job"])
 
 
 def test_ctrl_c_saves_all_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     from maskgym.commands.pretrain import Pretrain
 
     settings = tiny(tmp_path / "run")
-    turn = Loop.turn
+    gradients = Loop.gradients
 
     def interrupted(self, batch):
-        if self.step == 6:
+        if self.done == 6:
             os.kill(os.getpid(), signal.SIGINT)
-        return turn(self, batch)
+        return gradients(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Loop, "turn", interrupted)
+        patch.setattr(Loop, "gradients", interrupted)
         assert Pretrain(**vars(settings))() == 130
-    assert "--resume" in capsys.readouterr().out
-    assert standing(settings.out)["step"] == 7
-    assert Pretrain(**{**vars(settings), "resume": True})() == 0
+    assert "the same command goes on" in capsys.readouterr().out
+    assert standing(settings.out)["done"] == 7
+    assert Pretrain(**vars(settings))() == 0
     pretrain(tiny(tmp_path / "whole"))
-    assert_same(standing(tmp_path / "whole"), standing(settings.out))
+    assert_same(standing(tmp_path / "whole")["job"], standing(settings.out)["job"])
 
 
 def test_a_finished_run_is_finished(tmp_path):
     settings = tiny(tmp_path, epochs=1)
     pretrain(settings)
     before = standing(tmp_path)
-    assert pretrain(replace(settings, resume=True)) is not None
+    assert pretrain(settings) is not None
     assert_same(before, standing(tmp_path))
 
 
 def test_other_settings_are_named_and_those_that_change_nothing_are_not_asked(tmp_path):
     settings = tiny(tmp_path, epochs=1)
     pretrain(settings)
-    with pytest.raises(BadInput, match="lr was 0.001, is 0.5"):
-        pretrain(replace(settings, lr=0.5, resume=True))
-    pretrain(replace(settings, resume=True, workers=0, save_every=3, look_every=1))
+    with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5.*--fresh"):
+        pretrain(replace(settings, lr=0.5))
+    pretrain(replace(settings, workers=0, save_every=3, look_every=1))
+    assert {row["learning rate"] for row in rows(tmp_path)} != {"0.5"}
+    pretrain(replace(settings, lr=0.5, fresh=True))
+    assert max(float(row["learning rate"] or 0) for row in rows(tmp_path)) > 0.01
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path):
@@ -132,4 +135,4 @@ def test_a_damaged_checkpoint_is_told(tmp_path):
     pretrain(settings)
     (tmp_path / "checkpoint.pt").write_bytes(b"nothing")
     with pytest.raises(BadInput, match="damaged"):
-        pretrain(replace(settings, resume=True))
+        pretrain(settings)

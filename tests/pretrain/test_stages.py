@@ -44,7 +44,7 @@ def test_a_stage_that_is_done_is_not_done_again(finished, monkeypatch):
 
     monkeypatch.setattr(stages, "train_reconstructor", never)
     monkeypatch.setattr(stages.TrainPolicy, "__call__", never)
-    assert Pretrain(out=finished, **AHM, resume=True)() == 0
+    assert Pretrain(out=finished, **AHM)() == 0
 
 
 def test_the_policy_of_another_run_is_used_again(finished, tmp_path, monkeypatch):
@@ -53,7 +53,9 @@ def test_the_policy_of_another_run_is_used_again(finished, tmp_path, monkeypatch
     assert Pretrain(out=tmp_path / "a", **given)() == 0
     by_folder = {**AHM, "agent": f"a3c:{finished / 'policy'}"}
     assert Pretrain(out=tmp_path / "b", **by_folder)() == 0
-    first, second = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["student"] for name in "ab")
+    first, second = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["job"]["student"] for name in "ab"
+    )
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -79,10 +81,10 @@ def test_a_run_killed_in_any_stage_goes_on(tmp_path, monkeypatch, stage):
         elif stage == "policy":
             patch.setattr("maskgym.commands.train.Trainer.__call__", dying)
         else:
-            patch.setattr("maskgym.pretrain.run.Run._look", dying)
+            patch.setattr("maskgym.pretrain.run.Run.look", dying)
         with pytest.raises(Killed):
             Pretrain(out=out, **AHM)()
-    assert Pretrain(out=out, **AHM, resume=True)() == 0
+    assert Pretrain(out=out, **AHM)() == 0
     assert (out / "model.safetensors").exists()
 
 

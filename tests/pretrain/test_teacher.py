@@ -11,15 +11,34 @@ def student() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-def test_the_momentum_rises_over_the_first_quarter_and_stays():
+def test_the_memory_rises_over_the_first_quarter_and_stays():
     teacher = Teacher(student())
     told = [teacher.momentum(step, 1000) for step in (0, 125, 250, 999)]
-    assert told == pytest.approx([0.999, 0.99945, 0.9999, 0.9999])
+    assert told == pytest.approx([1 - 1 / 20, 1 - 1 / 50, 1 - 1 / 80, 1 - 1 / 80])
+
+
+def test_a_teacher_is_as_far_behind_in_a_short_run_as_in_a_long_one():
+    """A student that goes at one pace from 0 to 1: where does its teacher stand in the end?"""
+    behind = []
+    for steps in (200, 20_000):
+        learning = nn.Linear(1, 1, bias=False)
+        learning.weight.data.fill_(0.0)
+        teacher = Teacher(learning)
+        for step in range(steps):
+            learning.weight.data.fill_((step + 1) / steps)
+            teacher.follow(learning, step, steps)
+        behind.append(1 - float(teacher.network.weight))
+    assert behind == pytest.approx([0.08, 0.08], abs=0.01)
+
+
+def test_momenta_as_the_papers_print_them_are_taken_literally():
+    teacher = parse_teacher("momentum:0.999:0.9999:0.25", student())
+    assert [teacher.momentum(step, 1000) for step in (0, 250)] == pytest.approx([0.999, 0.9999])
 
 
 def test_the_teacher_takes_a_step_towards_weights_and_buffers():
     learning = student()
-    teacher = Teacher(learning, 0.75, 0.75)
+    teacher = Teacher(learning, 0.75, 0.75, literal=True)
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     learning(torch.randn(8, 3) + 2)  # moves the norm's buffers
     with torch.no_grad():
@@ -42,7 +61,7 @@ def test_the_teacher_gives_no_gradients_and_is_not_the_student():
 
 def test_no_text_means_no_teacher_and_bad_text_is_refused():
     assert parse_teacher("", student()) is None
-    assert parse_teacher("0.9:0.99:0.5", student()).rise == 0.5
-    for text in ("often", "0.9:0.8", "1:2:3:4"):
+    assert parse_teacher("0.1:0.2:0.5", student()).rise == 0.5
+    for text in ("often", "0.9:0.8:0.1", "1:2:3:4"):
         with pytest.raises(BadInput):
             parse_teacher(text, student())

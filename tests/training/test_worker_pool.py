@@ -22,7 +22,7 @@ def finish(pool: WorkerPool) -> list[Any]:
         return [message for message in messages if message is not None]
 
 
-def test_two_workers_train_one_agent_with_chance_of_their_own(toy: Any, games: Any, tmp_path: Path) -> None:
+def test_two_workers_train_one_agent_with_random_keys_of_their_own(toy: Any, games: Any, tmp_path: Path) -> None:
     agent = toy(log=tmp_path / "log", nap=0.002)
     pool = WorkerPool(agent, make_optimizer(agent), games, 4 * 400, workers=2)
     messages = finish(pool)
