@@ -116,7 +116,7 @@ def test_the_searching_agent_gains_by_every_query(task, par_file):
     table = pars.read(par_file).tables["0.75"]
     reached = [
         points(
-            play(seat(f"search?evaluations={n}", task, 0.75, 0), task, 0.75, images=6).reward,
+            play(seat(f"search?queries={n}", task, 0.75, 0), task, 0.75, images=6).reward,
             table.random,
             table.reward,
         )

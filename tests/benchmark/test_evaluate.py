@@ -192,7 +192,7 @@ def test_a_folder_trained_again_is_played_again(task, tmp_path, pars):
         found = scored(Protocol((spec,), (0.5,), 1, 6), task, tmp_path / "out", pars)
         masks.append(found[spec, 0.5, "deterministic"].mask)
     assert not (masks[0] == masks[1]).all()
-    start = f"search?evaluations=16&start={spec}"  # weights named among the settings count, too
+    start = f"search?queries=16&start={spec}"  # weights named among the settings count, too
     assert players.folders(start) == players.folders(spec) == [tmp_path / "hpm"]
 
 

@@ -75,7 +75,7 @@ def test_playing_brings_what_the_environment_gives_in_the_order_of_the_split(tas
     np.testing.assert_array_equal(played.lesion_cover[0], task.lesion_cover(index, outcome.mask.numpy()))
 
 
-@pytest.mark.parametrize(("spec", "queries"), [("variance", 0), ("loss-map?masks=3", 3), ("search?evaluations=40", 40)])
+@pytest.mark.parametrize(("spec", "queries"), [("variance", 0), ("loss-map?masks=3", 3), ("search?queries=40", 40)])
 def test_every_forward_that_an_agent_asks_for_is_counted(task, spec, queries):
     played = play(seat(spec, task, 0.5, 0), task, 0.5, images=70)  # more than one batch
     assert (played.queries <= queries).all()
