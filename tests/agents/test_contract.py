@@ -129,7 +129,9 @@ def test_plays_along_while_the_network_learns(name: str, make: Make, student: to
 
 
 def test_prefers_the_teacher_to_the_student(make: Make, student: torch.nn.Module, images: Tensor) -> None:
-    for name in (name for name in NAMES if "reconstructor" in agent_class(name).needs):
+    asking = [name for name in NAMES if "reconstructor" in agent_class(name).needs]
+    assert {"loss-map", "anatomask", "search"} <= set(asking)
+    for name in asking:
         alone, taught = make(name), make(name)
         taught.attach(torch.nn.Identity(), student)
         assert torch.equal(alone.score(images), taught.score(images))
