@@ -50,7 +50,7 @@ def make(seed: int, indices: np.ndarray, size: tuple[int, ...], anatomy: bool = 
 
 
 def _draw(rng: np.random.Generator, size: tuple[int, ...]) -> dict[str, Array]:
-    """All chance of one picture. Lengths are in half frames, textures in pixels, brightness in arbitrary units."""
+    """What is random of one picture. Lengths are in half frames, textures in pixels, brightness in arbitrary units."""
     axes, parts, uniform = len(size), FIRST + ORGANS + VESSELS, rng.uniform
     angle = (np.arange(ORGANS) + uniform(-0.3, 0.3, ORGANS)) * 2.4 + uniform(0, 2 * np.pi)  # sunflower: spread evenly
     away = 0.72 * np.sqrt((np.arange(ORGANS) + 0.5) / ORGANS)

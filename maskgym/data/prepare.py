@@ -171,5 +171,7 @@ def _work(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         _work(json.loads(sys.argv[1]))
+    except (KeyboardInterrupt, BrokenPipeError):  # who asked is gone
+        os._exit(1)

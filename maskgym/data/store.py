@@ -162,9 +162,9 @@ def _stamps(folder: Path, case: CaseFiles) -> list[list[Any]]:
         inside = sorted(os.path.join(path, name) for name in os.listdir(path)) if below.endswith("/") else [path]
         for file in inside:
             try:
-                known = os.stat(file)
+                stat = os.stat(file)
             except OSError:  # a dangling link; reading it will say so by name
                 stamps.append([below, file.rpartition(os.sep)[2], -1, -1])
             else:
-                stamps.append([below, file.rpartition(os.sep)[2], known.st_size, known.st_mtime_ns])
+                stamps.append([below, file.rpartition(os.sep)[2], stat.st_size, stat.st_mtime_ns])
     return stamps

@@ -16,6 +16,7 @@ from maskgym.data import grid as grids
 from maskgym.data import measure
 from maskgym.data.case import Case
 from maskgym.data.measure import Tone
+from maskgym.data.normalise import rescaled, zscore
 from maskgym.errors import BadInput
 
 
@@ -61,8 +62,8 @@ class View:
             return None
         whole = [end - first for first, end in self._box(case)]
         across, shown = self._across(case), iter(self.size if self.fit == "resize" else self.grid(case))
-        known = enumerate(zip(case.spacing, whole, strict=True))
-        return tuple(along * n / next(shown) for axis, (along, n) in known if axis != across)
+        native = enumerate(zip(case.spacing, whole, strict=True))
+        return tuple(along * n / next(shown) for axis, (along, n) in native if axis != across)
 
     def shown(self, case: Case) -> tuple[list[int], int, int]:
         """Which slices are shown (of a picture or a volume: number 0), how many lack body, how many are flat."""
@@ -81,13 +82,13 @@ class View:
         count = self._grid(case)[across]
         native = first + np.clip(np.rint((np.arange(count) + 0.5) * (end - first) / count - 0.5), 0, end - first - 1)
         share = np.asarray(told["body"][across])[native.astype(int)]
-        wanted = np.ones(count, bool)
+        kept = np.ones(count, bool)
         if self.slices == "body":
-            wanted = (share >= self.body) | (self.body == 0)
+            kept = (share >= self.body) | (self.body == 0)
         elif self.slices == "labelled":
-            wanted = np.isin(native, case.marked[across])
+            kept = np.isin(native, case.marked[across])
         flat = share < 0
-        return np.flatnonzero(wanted & ~flat).tolist(), int((~wanted).sum()), int((wanted & flat).sum())
+        return np.flatnonzero(kept & ~flat).tolist(), int((~kept).sum()), int((kept & flat).sum())
 
     def load(self, case: Case, index: int = 0) -> np.ndarray:
         """Show an image (C, *size) float32; `index` is the slice of a volume that is cut."""
@@ -210,13 +211,8 @@ class View:
             seen = self._cut(case, pixels, index, grid, corner, nearest=True) != 0 if self.zscore == "nonzero" else None
             return zscore(image, seen)
         if self.normalise == "window":
-            middle, half = (low + high) / 2, (high - low) / 2
-        else:
-            middle, half = np.array(told["mean"], np.float32), np.array(told["deviation"], np.float32)
-        along = (-1,) + (1,) * len(self.size)
-        image -= middle.reshape(along)
-        image *= np.divide(1, half, out=np.zeros_like(half), where=half > 0).reshape(along)
-        return image
+            return rescaled(image, (low + high) / 2, (high - low) / 2)
+        return rescaled(image, np.array(told["mean"], np.float32), np.array(told["deviation"], np.float32))
 
     def _label(self, case: Case, index: int, grid: Sequence[int], corner: Sequence[int]) -> np.ndarray | None:
         labels = case.label
@@ -262,14 +258,3 @@ class View:
                 np.copyto(chosen, np.uint8(number), where=layer > best)
                 np.maximum(best, layer, out=best)
         return chosen[::-1] if self._across(case) is not None and self.axis != 2 else chosen
-
-
-def zscore(image: np.ndarray, counted: np.ndarray | None = None) -> np.ndarray:
-    """Mean 0 and variance 1 for each channel of (C, *size), over all pixels or some; a flat one is all 0."""
-    out = np.zeros_like(image, np.float32)
-    for channel, layer in enumerate(image):
-        seen = layer if counted is None or not counted[channel].any() else layer[counted[channel]]
-        mean, deviation = float(seen.mean(dtype=np.float64)), float(seen.std(dtype=np.float64))
-        if deviation > 1e-6 * float(np.abs(layer).max()):  # below it there is only rounding
-            out[channel] = (layer - mean) / deviation
-    return out

@@ -3,8 +3,8 @@ import published
 import pytest
 
 from maskgym.data.grid import centred, resize, window
+from maskgym.data.normalise import zscore
 from maskgym.data.source import load
-from maskgym.data.view import zscore
 
 
 def volume_set(folder, make, cases=3, affine=None):
