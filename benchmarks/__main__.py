@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.timing import Row
 from maskgym.errors import BadInput
+from maskgym.files import write_text
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Speed:
     out: Path | None = None
     """A JSON file to write the table to."""
     only: str = ""
-    """One part: step, vectors, selection, kmeans, start, workers, pretrain or visible; empty = all."""
+    """One part: step, vectors, selection, kmeans, start, view, workers, pretrain or visible; empty = all."""
 
     def __call__(self) -> None:
         """Measure and print."""
@@ -54,11 +55,11 @@ class Speed:
         console.print(table)
         if self.out is not None:
             self.out.parent.mkdir(parents=True, exist_ok=True)
-            self.out.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+            write_text(self.out, json.dumps([asdict(row) for row in rows], indent=2))
 
     def parts(self) -> dict[str, Iterator[Row]]:
         """Name what is measured; nothing runs before it is asked for."""
-        from benchmarks import speed, speed_kmeans, speed_pretrain, speed_workers
+        from benchmarks import speed, speed_kmeans, speed_pretrain, speed_view, speed_workers
         from maskgym.commands.train import Games
         from maskgym.envs.registry import IDS
 
@@ -70,6 +71,7 @@ class Speed:
             "selection": speed.selection(self.repeats),
             "kmeans": _kmeans(speed_kmeans.rows),
             "start": speed.start(repeats=5),
+            "view": speed_view.answers(("MaskMIMSmall-v0", "MaskMIM-v0", "MaskMIM3D-v0"), self.device, self.repeats),
             "workers": speed_workers.workers(small, "a3c"),
             "pretrain": speed_pretrain.agents(self.device, self.repeats),
             "visible": speed_pretrain.visible_only(self.device, self.repeats),
@@ -88,7 +90,9 @@ if __name__ == "__main__":
 
     import tyro
 
+    from maskgym.commands.options import CONFIG, REGISTRY
+
     try:
-        tyro.cli(Speed, prog="python -m benchmarks")()
+        tyro.cli(Speed, prog="python -m benchmarks", config=CONFIG, registry=REGISTRY)()
     except BadInput as error:
         sys.exit(f"benchmarks: {error}")

@@ -1,12 +1,9 @@
-import json
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from benchmarks.__main__ import Speed
-from benchmarks.timing import Times, race, ratio
 from maskgym import cli
 
 
@@ -60,22 +57,3 @@ def test_demo_trains_plays_prints_and_draws(tmp_path):
     assert all(agent in run.stdout for agent in ("random", "variance", "loss-map", "a3c"))
     with Image.open(tmp_path / "demo" / "gallery.png") as picture:
         assert min(picture.size) > 200
-
-
-def test_the_speed_bench_prints_a_table_and_writes_it(tmp_path, capsys):
-    out = tmp_path / "speed.json"
-    Speed(only="selection", repeats=2, out=out)()
-    rows = json.loads(out.read_text())
-    assert [row["what"].split()[-2] for row in rows] == ["64", "256", "1024", "4096"]
-
-
-def test_contestants_of_a_race_take_turns():
-    heard: list[str] = []
-    times = race({"a": lambda: heard.append("a"), "b": lambda: heard.append("b")}, repeats=3)
-    assert heard == ["a", "b"] * 4  # once to warm up
-    assert len(times["a"].seconds) == 3
-
-
-def test_a_ratio_of_times_is_taken_pair_by_pair():
-    middle, _ = ratio(Times((2.0, 20.0, 4.0)), Times((1.0, 10.0, 1.0)))
-    assert middle == 2.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,28 +30,35 @@ class Round:
         self._pars: dict[int, pars.Table | None] = {}
         self._zeros: dict[int, tuple[float, float]] = {}
 
+    @cached_property
+    def _whole_par(self) -> pars.Table | None:
+        return self._find(len(self.task.images))
+
     def par(self, index: int) -> pars.Table | None:
-        """Find a par file that knows this image."""
+        """Find a par file that knows this image; most know all of a split, some its first images."""
+        if self._whole_par is not None:
+            return self._whole_par
         if index not in self._pars:
-            self._pars[index] = None
-            for images in (len(self.task.images), index + 1):
-                try:
-                    self._pars[index] = pars.find(self.task, self.task.game.ratio, images).table
-                    break
-                except BadInput:  # nobody has searched that far
-                    continue
+            self._pars[index] = self._find(index + 1)
         return self._pars[index]
+
+    def _find(self, images: int) -> pars.Table | None:
+        try:
+            return pars.find(self.task, self.task.game.ratio, images).table
+        except BadInput:  # nobody has searched that far
+            return None
 
     def zero(self, index: int) -> tuple[float, float]:
         """Mean reward of random masks, and the loss at the bright end of the heat, so that pictures can be compared."""
         if index not in self._zeros:
-            task = self.task
-            keys = rng.keys(torch.arange(_RANDOM_MASKS, device=task.device), task.patches.count)  # (32, N)
-            masks = select(torch.zeros(keys.shape, device=task.device), task.game.budget, keys)
-            images = task.fetch(np.full(_RANDOM_MASKS, index))
+            task, par = self.task, self.par(index)
+            masks = _RANDOM_MASKS if par is None else _RANDOM_MASKS // 4  # of which then only the heat's end is needed
+            keys = rng.keys(torch.arange(masks, device=task.device), task.patches.count)  # (M, N)
+            hidden = select(torch.zeros(keys.shape, device=task.device), task.game.budget, keys)
             with torch.inference_mode():
-                outcome = task.game.evaluate(images, masks.view(-1, *task.patches.grid))
-            par, losses = self.par(index), outcome.patch_loss[outcome.mask].float().cpu().numpy()
+                images = task.fetch(np.full(masks, index))
+                outcome = task.game.evaluate(images, hidden.view(-1, *task.patches.grid))
+            losses = outcome.patch_loss[outcome.mask].float().cpu().numpy()
             zero = float(outcome.reward.mean()) if par is None else float(par.random[index])
             self._zeros[index] = zero, float(np.quantile(losses, 0.98))
         return self._zeros[index]
