@@ -29,7 +29,7 @@ class Envs:
         from maskgym.masking.patches import Patches
 
         table = Table(box=None, padding=(0, 2, 0, 0))
-        for heading in ("id", "image", "patch", "grid", "patches", "hidden", "steps", "reconstructor"):
+        for heading in ("id", "image", "patch", "grid", "hidden", "steps", "reconstructor"):
             table.add_column(heading, no_wrap=True)
         for name, keywords in {**IDS, **QUERY_IDS}.items():
             settings = QuerySettings.of(dict(keywords))
@@ -38,7 +38,7 @@ class Envs:
             grid = " x ".join(map(str, patches.grid))
             hidden = f"{settings.ratio:.0%}"
             steps = str(settings.queries if name in QUERY_IDS else 1)
-            cells = (str(settings.image_size), str(settings.patch_size), grid, str(patches.count), hidden, steps)
+            cells = (str(settings.image_size), str(settings.patch_size), grid, hidden, steps)
             table.add_row(name, *cells, settings.reconstructor)
         Console().print(table)
 
