@@ -10,7 +10,6 @@ from torch import Tensor
 
 from maskgym.agent import Agent
 from maskgym.errors import BadInput
-from maskgym.game import Game
 from maskgym.masking.select import select
 
 _CACHED, _MANY = (
@@ -54,10 +53,9 @@ class LossMap(Agent):
         pixels = _CACHED if images.device.type == "cpu" else _MANY
         piece = self.settings.piece or max(1, pixels // prod(self.patches.size))
         part = max(1, piece // masks)
-        with self.lent_network() as network:
-            game = Game(network, self.patches, self.game_spec.ratio, piece=piece)
+        with self.lent_game(piece) as game:
             losses = [
-                game.evaluate(some.repeat_interleave(masks, 0), mask.view(-1, *self.patches.grid)).patch_loss
+                game.evaluate(some, mask).patch_reward.flatten(0, 1)
                 for some, mask in zip(images.split(part), hidden.split(part), strict=True)
             ]
         loss = torch.cat(losses).view(batch, masks, count)

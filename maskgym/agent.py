@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from maskgym import agent_files
 from maskgym.agent_settings import NoSettings, read_settings
 from maskgym.errors import BadInput
+from maskgym.game import Game
 from maskgym.game_spec import GameSpec
 from maskgym.masking import rng
 from maskgym.masking.observation import from_observation
@@ -54,6 +55,7 @@ class Agent(nn.Module):
         self.register_buffer("drawn", torch.zeros(2, dtype=torch.int64, device=game_spec.device))
         self.shard = (0, 1)  # which part of every batch this process scores, of how many
         self._attached: list[Any] = [None, None]  # student, teacher; in a list, so that they are not saved as ours
+        self._lent: Game | None = None
 
     def score(self, images: Tensor) -> Tensor:
         """Score every patch of z-scored images (B, C, *size): (B, *grid), higher = hide sooner."""
@@ -104,6 +106,11 @@ class Agent(nn.Module):
         """Take the network that fills patches in: an environment's frozen one, or student and teacher in training."""
         self._attached = [student, teacher]
 
+    def lend(self, game: Game) -> None:
+        """Take the game of an environment to ask, by its own reward and metered; attaches its network."""
+        self.attach(game.reconstructor)
+        self._lent = game
+
     @property
     def network(self) -> nn.Module:
         """The network to score by: the teacher if there is one, else the student, else an error that says the fix."""
@@ -124,6 +131,19 @@ class Agent(nn.Module):
         finally:
             for module in learning:
                 module.training = True
+
+    @contextmanager
+    def lent_game(self, piece: int | None = None) -> Iterator[Game]:
+        """Lend the game that was lent to the agent, or one of the network attached, and leave no trace in it.
+
+        Args:
+            piece: images that go through the network at once; None = as the game has it.
+        """
+        with self.lent_network() as network:
+            if self._lent is not None and self._lent.reconstructor is network:
+                yield self._lent.at(self.game_spec.ratio, piece)
+            else:
+                yield Game(network, self.patches, self.game_spec.ratio, piece=piece)
 
     # Saving
 

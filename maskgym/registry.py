@@ -42,7 +42,7 @@ def make_agent(
 
     Args:
         spec: a name, `NAME:FOLDER` to load a saved one, either with settings after a `?` as in "loss-map?masks=8".
-        env: an environment of maskgym, single, vector or wrapped; its frozen network is attached.
+        env: an environment of maskgym, single, vector or wrapped; its game is lent, and what is asked of it counted.
         game_spec: the game, where there is no environment.
         seed: of the agent's own random keys; 0, or the saved one's, where it is not given.
         settings: fields of the agent's Settings.
@@ -65,7 +65,7 @@ def make_agent(
     )
     agent.seed = agent.seed if seed is None else seed
     if task is not None:
-        agent.attach(task.game.reconstructor)
+        agent.lend(task.lent)
     return agent.to(game_spec.device)
 
 

@@ -32,10 +32,12 @@ KNOWS: dict[str, set[str]] = {
     "agent_settings": set(),
     "agent_files": {"game_spec"},
     "seeding": set(),
-    "agent": {"masking", "game_spec", "agent_settings", "agent_files"},
+    "climbing": {"game", "masking"},
+    "agent": {"game", "masking", "game_spec", "agent_settings", "agent_files"},
     "pretrain_hooks": set(),
     "learner": {"agent", "pretrain_hooks"},
     "registry": {"agent", "agent_settings", "masking"},
+    "searcher": {"agent", "registry", "climbing", "game", "meter"},
     "envs": {"game", "meter", "rewards", "data", "masking", "networks", "patchnet"},
     "training": {"checkpoint", "learner", "masking"},
     "pretrain": {

@@ -136,6 +136,10 @@ class Task:
         self._calibrate(game)
         return game
 
+    def lent_at(self, ratio: float) -> Game:
+        """That game, to be lent to an agent: what it asks is counted."""
+        return self.game_at(ratio).metered(self.meter)
+
     def _calibrate(self, game: Game) -> None:
         if game.reward.calibrates:
             game.calibrate(self.fetch(np.arange(min(_CALIBRATION, len(self.images)))))
