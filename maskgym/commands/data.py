@@ -84,6 +84,7 @@ class Prepare:
         """Prepare, and say what the store holds."""
         from time import perf_counter
 
+        from maskgym.data.case import StoredCase
         from maskgym.data.cases import open_cases
         from maskgym.data.prepare import verify
 
@@ -92,10 +93,10 @@ class Prepare:
             raise BadInput(f"--workers {self.workers} should be 0 or above")
         start = perf_counter()
         cases = open_cases(self.data, "all", workers=self.workers)
-        if self.verify and (damaged := verify(cases)):
+        if self.verify and (damaged := verify([case for case in cases if isinstance(case, StoredCase)])):
             print(f"made anew, for they did not agree with their hash: {len(damaged)} ({', '.join(damaged[:5])})")
             cases = open_cases(self.data, "all", workers=self.workers)
-        size = sum(case.size for case in cases) / 2**20
+        size = sum(case.size for case in cases if isinstance(case, StoredCase)) / 2**20
         patients = len({case.patient for case in cases})
         print(f"{len(cases)} cases of {patients} patients, {size:.1f} MiB, after {perf_counter() - start:.1f} s")
         for note in cases.notes:
@@ -144,7 +145,9 @@ class Split:
     data: str
     """Layout and folder; the seed of the split is an option, as in lgg:/data/kaggle_3m?seed=1."""
     out: Path = Path("split.json")
-    """The JSON to write."""
+    """The JSON to write; with --folds, split-1.json and so on."""
+    folds: int = 0
+    """So many splits, each patient tested in exactly one of them; 0 = a single split of 70, 10 and 20 %."""
 
     def __call__(self) -> None:
         """Write the split and say how large its parts are."""
@@ -153,11 +156,16 @@ class Split:
 
         spec = _on_disk(self.data)
         found = find(spec)
-        split = splits.by_patient(found.patients, spec.options.seed, spec.layout)
-        splits.save(split, self.out)
-        sizes = ", ".join(f"{part} {len(split.of(part))}" for part in splits.PARTS)
-        shares = ", ".join(f"{share} = {len(patients)}" for share, patients in split.labelled.items())
-        print(f"{self.out}: {len(found.patients)} patients: {sizes}; labelled shares of train: {shares}; {split.hash}")
+        if self.folds:
+            made = splits.folds(found.patients, self.folds, spec.options.seed, spec.layout)
+        else:
+            made = [splits.by_patient(found.patients, spec.options.seed, spec.layout)]
+        for number, split in enumerate(made, 1):
+            out = self.out.with_stem(f"{self.out.stem}-{number}") if self.folds else self.out
+            splits.save(split, out)
+            sizes = ", ".join(f"{part} {len(split.of(part))}" for part in splits.PARTS)
+            shares = ", ".join(f"{share} = {len(patients)}" for share, patients in split.labelled.items())
+            print(f"{out}: {len(found.patients)} patients: {sizes}; labelled shares of train: {shares}; {split.hash}")
         if not found.layout.has_patients:
             print(f"  {NO_PATIENTS}")
         if found.problems:

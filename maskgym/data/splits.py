@@ -52,9 +52,25 @@ def by_patient(patients: Iterable[str], seed: int = 0, dataset: str = "") -> Spl
     tested, held, rest = order[val : val + test], order[:val], order[val + test :]
     if n >= 10 and val == 1:  # what one patient says is about that patient
         held, rest = [*held, rest[0]], rest[1:]
-    train = tuple(sorted(rest))
+    return _made(dataset, seed, rest, held, tested)
+
+
+def folds(patients: Iterable[str], count: int, seed: int = 0, dataset: str = "") -> list[Split]:
+    """So many splits that every patient is tested in exactly one; a tenth of the others is for validation."""
+    order = _shuffled(patients, f"folds/{seed}")
+    if not 2 <= count <= len(order) or len(order) < 3:
+        raise BadInput(f"{count} folds of {len(order)} patients: choose from 2 to {len(order)}, of at least 3 patients")
+    made = []
+    for number in range(count):
+        others = [patient for place, patient in enumerate(order) if place % count != number]
+        val = max(1, round(PARTS["val"] * len(others)))
+        made.append(_made(dataset, seed, others[val:], others[:val], order[number::count]))
+    return made
+
+
+def _made(dataset: str, seed: int, train: list[str], val: list[str], test: list[str]) -> Split:
     shares = {f"{share:.0%}": labelled(train, share, seed) for share in SHARES} if train else {}
-    return Split(dataset, seed, train, tuple(sorted(held)), tuple(sorted(tested)), shares)
+    return Split(dataset, seed, tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)), shares)
 
 
 def labelled(patients: Sequence[str], share: float, seed: int = 0) -> tuple[str, ...]:

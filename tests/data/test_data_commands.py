@@ -138,6 +138,12 @@ def test_split_writes_ids_and_not_paths(tmp_path, capsys):
     assert told["hash"] in capsys.readouterr().out
 
 
+def test_folds_are_written_side_by_side(tmp_path):
+    data = published.lgg(tmp_path / "set", patients=6)
+    assert run("data", "split", "--data", f"lgg:{data}", "--folds", 3, "--out", tmp_path / "fold.json") == 0
+    assert sorted(file.name for file in tmp_path.glob("*.json")) == ["fold-1.json", "fold-2.json", "fold-3.json"]
+
+
 def test_split_says_where_there_are_no_patient_ids(tmp_path, capsys):
     run("data", "split", "--data", f"busi:{published.busi(tmp_path)}", "--out", tmp_path / "split.json")
     assert "no patient ids" in capsys.readouterr().out

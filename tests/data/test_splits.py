@@ -28,6 +28,22 @@ def test_nobody_is_held_out_alone_where_there_are_ten(count):
     assert sorted(split.train + split.val + split.test) == sorted(PATIENTS[:count])
 
 
+@pytest.mark.parametrize(("patients", "count"), [(14, 14), (60, 5), (7, 2), (3, 3)])
+def test_folds_test_everybody_exactly_once(patients, count):
+    made = splits.folds(PATIENTS[:patients], count)
+    assert len(made) == count
+    assert sorted(patient for split in made for patient in split.test) == sorted(PATIENTS[:patients])
+    for split in made:
+        assert sorted(split.train + split.val + split.test) == sorted(PATIENTS[:patients])
+        assert min(len(split.train), len(split.val)) >= 1
+
+
+@pytest.mark.parametrize(("patients", "count"), [(5, 1), (5, 6), (2, 2)])
+def test_folds_that_cannot_be_are_refused(patients, count):
+    with pytest.raises(BadInput, match=f"{count} folds of {patients} patients"):
+        splits.folds(PATIENTS[:patients], count)
+
+
 def test_the_seed_alone_decides_whatever_the_order_of_the_patients():
     assert splits.by_patient(PATIENTS, 3) == splits.by_patient(reversed(PATIENTS), 3)
     assert splits.by_patient(PATIENTS, 3) != splits.by_patient(PATIENTS, 4)
