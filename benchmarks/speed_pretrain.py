@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from benchmarks.timing import Row, race, ratio
+from maskgym.data.loader import Batch
 from maskgym.networks.students import make_student
-from maskgym.pretrain.data import Batch, Feed
+from maskgym.pretrain.data import make_loader, open_split
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.recipes import make_settings
-from maskgym.pretrain.run import build, read_images
+from maskgym.pretrain.run import build
 from maskgym.training.devices import make_fabric
 
 _TURNS = 4  # steps of a run, each of another epoch, so that what is done once in four epochs counts for a quarter
@@ -76,15 +77,14 @@ def visible_only(device: str, repeats: int) -> Iterator[Row]:
 def _steps(recipe: str, more: dict[str, Any], device: str) -> Callable[[], object]:
     """Some steps of a run on one batch that it has met before."""
     given = {"image_size": "128x128", "batch": 8, "ratio": "0.75", "epochs": 100_000, "crop": "", **more}
-    settings = make_settings(Path("unused"), recipe, device=device, workers=0, **given)
+    settings = make_settings(Path("unused"), recipe, device=device, workers=0, images=given["batch"], **given)
     fabric = make_fabric(settings.device)
-    train = read_images(settings, "train")
-    agent, student = build(settings, train, fabric.device)
+    train = open_split(settings, "train")
+    agent, student = build(settings, train.channels, fabric.device)
     index = torch.arange(settings.batch)
-    feed = Feed(train, settings.batch, settings.patches.size, rows=index.numpy())
-    loop = Loop(settings, student.train(), agent, feed, fabric)
+    loop = Loop(settings, student.train(), agent, make_loader(settings, train), fabric)
     still = torch.zeros(settings.batch, settings.patches.dims, dtype=torch.bool)
-    batch = Batch(torch.from_numpy(train.images[: settings.batch].copy()), index, still)
+    batch = Batch(train.middle(index.numpy()), index, still)
 
     def run() -> None:
         for _ in range(_TURNS):

@@ -32,6 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "export": ("maskgym.commands.export:Export", "hand pre-trained weights over to MONAI's networks"),
     "finetune": ("maskgym.commands.finetune:Finetune", "fine-tune a segmentation network with few labels, measure it"),
+    "predict": (
+        "maskgym.commands.predict:Predict",
+        "label cases with a fine-tuned network, as NIfTI files",
+    ),
     "study": ("maskgym.commands.study:Study", "run data sets x methods x label shares x seeds, resumable"),
     "report": ("maskgym.commands.report:Report", "write what a study came to: one HTML page, and Markdown"),
     "study status": ("maskgym.commands.study:Status", "say how far a study is, what failed and what remains"),

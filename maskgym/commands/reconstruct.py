@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
 
 from maskgym.agent import GameSpec
@@ -16,9 +15,9 @@ from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.select import budget
 from maskgym.networks import store
+from maskgym.pretrain.data import open_split
 from maskgym.pretrain.looks import draw, held_out, random_masks
 from maskgym.pretrain.recipes import make_settings
-from maskgym.pretrain.run import read_images
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.registry import make_agent
 
@@ -47,14 +46,12 @@ class Reconstruct:
         from PIL import Image
 
         settings = self._settings()
-        patches, split = settings.patches, read_images(settings, self.split)
-        student, about = store.load(str(self.run), split.images.shape[1], patches.dims)
+        patches, split = settings.patches, open_split(settings, self.split)
+        student, about = store.load(str(self.run), split.channels, patches.dims)
         if self.count < 1:
             raise BadInput(f"count {self.count} must be at least 1")
         which = np.unique(np.linspace(0, len(split) - 1, min(self.count, len(split))).astype(int))
-        starts = [(a - b) // 2 for a, b in zip(split.size, patches.size, strict=True)]
-        middle = tuple(slice(at, at + side) for at, side in zip(starts, patches.size, strict=True))
-        images = torch.from_numpy(np.array(split.images[which])[:, :, *middle])
+        images = split.middle(which)
         game = Game(student.eval(), patches, self.ratio, target=about["target"])
         mask = random_masks(len(images), patches, self.ratio)
         if self.agent != "random":

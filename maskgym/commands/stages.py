@@ -14,8 +14,9 @@ from maskgym.commands.train import Train as TrainPolicy
 from maskgym.errors import BadInput
 from maskgym.learner import trained_first
 from maskgym.masking import schedules
+from maskgym.pretrain.data import open_split
 from maskgym.pretrain.reconstructor import TrainSettings
-from maskgym.pretrain.run import LEAVES, build, read_images
+from maskgym.pretrain.run import LEAVES, build
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.registry import agent_class
 from maskgym.training.folder import Folder
@@ -33,11 +34,15 @@ def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
         return settings.agent, False
     if settings.policy:
         return f"{name}:{settings.policy}", False
+    if settings.crop:
+        raise BadInput(
+            f"agent {name!r} is trained first, on whole images: without --crop, or train it alone and give --policy"
+        )
     if os.environ.get("WORLD_SIZE", "1") != "1" or settings.processes > 1:
         raise BadInput(
             f"agent {name!r} is trained first, by one process: train it alone, then give its folder by --policy"
         )
-    build(settings, read_images(settings, "train"))  # refuse now what the last stage would refuse
+    build(settings, open_split(settings, "train").channels)  # refuse now what the last stage would refuse
     Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
     reconstructor = settings.reconstructor or _reconstructor(settings)
     policy = None if reconstructor is None else _policy(settings, str(reconstructor))

@@ -3,9 +3,9 @@
 from maskgym.downstream.finetune import finetune
 from maskgym.downstream.metrics import METRICS, measure
 from maskgym.downstream.network import load_segmenter
-from maskgym.downstream.predict import segment
+from maskgym.downstream.predict import predict
 from maskgym.downstream.recipes import RECIPES
 from maskgym.downstream.scores import score
 from maskgym.downstream.settings import FineTune
 
-__all__ = ["METRICS", "RECIPES", "FineTune", "finetune", "load_segmenter", "measure", "score", "segment"]
+__all__ = ["METRICS", "RECIPES", "FineTune", "finetune", "load_segmenter", "measure", "predict", "score"]

@@ -1,31 +1,33 @@
-"""What fine-tuning sees: the labelled share of the training patients, batches of it, light augmentation."""
+"""What fine-tuning sees: the cases of the labelled patients, and batches of their images or of crops cut from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from maskgym.data import splits
-from maskgym.data.source import SPLITS, Images, load
+from maskgym.data.cases import Cases, Frames, open_cases
+from maskgym.data.loader import Loader, Source
+from maskgym.data.source import SPLITS, load
 from maskgym.data.spec import parse
+from maskgym.data.whole import Whole
+from maskgym.downstream.augment import Augment
+from maskgym.downstream.settings import FineTune
 from maskgym.errors import BadInput
 
-_ON_LABEL = 3  # with a window, every third crop is laid over a labelled pixel
+_ON_LABEL = 1 / 3  # of the crops are laid over a labelled voxel
 
 
 @dataclass(frozen=True)
 class Labelled:
     """A data set of which only some training patients have labels."""
 
-    train: Images
-    val: Images
-    test: Images
-    patients: tuple[str, ...]  # of train, whose labels may be used
-    rows: np.ndarray  # (n,) int64, their images in train
+    train: Cases  # those of the patients whose labels may be used
+    val: Cases
+    test: Cases
+    patients: tuple[str, ...]  # whose labels may be used
     split: str  # fingerprint of who is where
 
     @property
@@ -34,126 +36,71 @@ class Labelled:
         return 1 + len(self.train.classes)
 
 
-def read(
-    dataset: str,
-    size: tuple[int, ...],
-    share: float,
-    split_file: str = "",
-    label_seed: int | None = None,
-    labels: int = 0,
-) -> Labelled:
-    """Load all three splits and choose who has labels: few lie within many.
-
-    Args:
-        dataset: `phantoms`, or LAYOUT:FOLDER.
-        size: of the images.
-        share: of the training patients.
-        split_file: a split saved by `maskgym data split`; where it lists this share, those patients are taken.
-        label_seed: of the choice; None = the split's own.
-        labels: how many patients, whatever the share says; 0 = as it says.
-    """
-    train, val, test = (load(dataset, size=size, split=name, split_file=split_file or None) for name in SPLITS)
-    if train.labels is None or val.labels is None or test.labels is None:
+def read(settings: FineTune) -> Labelled:
+    """Open all three splits and choose who has labels: few lie within many."""
+    dataset, file = settings.data, settings.split_file
+    train, val, test = (open_cases(dataset, name, file or None, size=settings.size) for name in SPLITS)
+    if any(case.label is None for part in (train, val, test) for case in part):
         raise BadInput(f"{dataset} has no labels to learn from: choose a data set that has")
-    split = _split(dataset, split_file, train, val, test)
-    if labels > len(split.train):
-        raise BadInput(f"labels {labels} is more than the {len(split.train)} training patients: choose fewer")
-    share = labels / len(split.train) if labels else share
-    listed = {float(name.rstrip("%")) / 100: patients for name, patients in split.labelled.items()}
-    near = [patients for each, patients in listed.items() if abs(each - share) < 1e-6]
-    if near and label_seed is None:
-        chosen = near[0]
-    else:
-        chosen = splits.labelled(split.train, share, split.seed if label_seed is None else label_seed)
-    rows = np.flatnonzero(np.isin(np.array(train.patients), np.array(chosen, dtype=str)))
-    if not len(rows):
-        raise BadInput(f"a label share of {share} leaves no patient with images: raise --label-share")
-    there = set(np.unique(train.labels[rows]).tolist())
+    split = _split(dataset, file, train, val, test)
+    chosen = _choose(split, settings)
+    mine = replace(train, cases=tuple(case for case in train if case.patient in set(chosen)))
+    if not len(mine):
+        raise BadInput(f"a label share of {settings.label_share} leaves no patient with images: raise --label-share")
+    there = {int(value) for case in mine for value in np.unique(np.asarray(case.label))}
     if absent := [name for place, name in enumerate(train.classes) if place + 1 not in there]:
         raise BadInput(
             f"class {absent[0]!r} is in no label of the {len(chosen)} labelled patients ({', '.join(chosen[:3])}"
             f"{', ...' if len(chosen) > 3 else ''}): raise --label-share or choose another --label-seed"
         )
-    return Labelled(train, val, test, tuple(chosen), rows, split.hash)
+    return Labelled(mine, val, test, chosen, split.hash)
 
 
-def draw(
-    data: Labelled,
-    batch: int,
-    window: tuple[int, ...] | None,
-    seed: int,
-    step: int,
-    flips: str = "last",
-    how: str = "light",
-) -> tuple[Tensor, Tensor]:
-    """Draw the images (B, C, *size) and labels (B, *size) int64 of one step; all randomness is (seed, step)'s."""
-    random = np.random.default_rng((seed, step))
-    rows = data.rows[random.integers(len(data.rows), size=batch)]
-    assert data.train.labels is not None
-    images, labels = np.array(data.train.images[rows]), np.array(data.train.labels[rows])
-    if window is not None and window != data.train.size:
-        images, labels = _crop(images, labels, window, random)
-    return augment(torch.from_numpy(images), torch.from_numpy(labels).long(), random, flips, how)
-
-
-def augment(
-    images: Tensor, labels: Tensor, random: np.random.Generator, flips: str = "last", how: str = "light"
-) -> tuple[Tensor, Tensor]:
-    """Flip each image at even odds; scale and shift its intensities and add noise, a little.
-
-    Args:
-        images: (B, C, *size).
-        labels: (B, *size).
-        random: where all randomness comes from.
-        flips: along the last axis, left and right of a patient; along all, where nothing is told by its place; or none.
-        how: none, flips, light (all of the above), or full, which is nnU-Net's.
-    """
-    if how == "none":
-        return images, labels
-    count, dims = len(images), images.dim() - 2
-    along = {"last": (dims - 1,), "all": tuple(range(dims)), "none": ()}[flips]
-    for axis, flip in enumerate(torch.from_numpy(random.random((dims, count)) < 0.5)):
-        if axis not in along:
-            continue
-        here = flip.view(-1, *[1] * dims)
-        labels = torch.where(here, labels.flip(axis + 1), labels)
-        images = torch.where(here[:, None], images.flip(axis + 2), images)
-    if how == "flips":
-        return images, labels
-    if how == "full":
-        from maskgym.downstream.augment import full
-
-        return full(images, labels, random)
-    per_channel = (*images.shape[:2], *[1] * dims)
-    scale = torch.from_numpy(random.uniform(0.9, 1.1, per_channel).astype(np.float32))
-    shift = torch.from_numpy(random.uniform(-0.1, 0.1, per_channel).astype(np.float32))
-    noise = torch.from_numpy(random.standard_normal(tuple(images.shape), np.float32))
-    strength = torch.from_numpy(random.uniform(0.0, 0.1, (count, *[1] * (dims + 1))).astype(np.float32))
-    return images * scale + shift + noise * strength, labels
-
-
-def _crop(
-    images: np.ndarray, labels: np.ndarray, window: tuple[int, ...], random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a window out of each image at random, of every third one over a labelled pixel."""
-    room = np.array(labels.shape[1:]) - np.array(window)
-    corners = random.integers(0, room + 1, size=(len(images), len(window)))
-    for place in range(0, len(images), _ON_LABEL):
-        marked = np.argwhere(labels[place])
-        if len(marked):
-            centre = marked[random.integers(len(marked))]
-            corners[place] = np.clip(centre - np.array(window) // 2, 0, room)
-    cuts = [tuple(slice(at, at + side) for at, side in zip(corner, window, strict=True)) for corner in corners]
-    return (
-        np.stack([image[:, *cut] for image, cut in zip(images, cuts, strict=True)]),
-        np.stack([label[cut] for label, cut in zip(labels, cuts, strict=True)]),
+def make_loader(data: Labelled, settings: FineTune) -> Loader:
+    """Give the batches of a run: whole images, or crops of the native ones."""
+    source: Source
+    if settings.window:
+        source, rows = Frames(data.train, data.train.view(settings.crop, fit="pad")), None
+    else:
+        images = load(settings.data, size=settings.size, split="train", split_file=settings.split_file or None)
+        source, rows = Whole(images), np.flatnonzero(np.isin(np.array(images.patients), np.array(data.patients)))
+    dims, how = len(settings.crop), settings.augment or settings.chosen.augment
+    axes = {"last": (dims - 1,), "all": tuple(range(dims)), "none": ()}[settings.flips]
+    return Loader(
+        source,
+        settings.batch or settings.chosen.batch,
+        seed=settings.seed,
+        crops=bool(settings.window),
+        foreground=_ON_LABEL,
+        labelled=True,
+        flips=() if how == "none" else axes,
+        rows=None if rows is None else rows.tolist(),
+        replacing=True,
+        transform=None if how in ("none", "flips") else Augment(how, dims),
+        workers=0,  # the loop that fits prepares batches ahead
+        pin=settings.device.startswith("cuda"),
     )
 
 
-def _split(dataset: str, split_file: str, train: Images, val: Images, test: Images) -> splits.Split:
+def _choose(split: splits.Split, settings: FineTune) -> tuple[str, ...]:
+    """Choose the patients whose labels may be used."""
+    share, seed = settings.label_share, settings.label_seeds[0]
+    if settings.labels > len(split.train):
+        raise BadInput(f"labels {settings.labels} is more than the {len(split.train)} training patients: choose fewer")
+    if settings.labels:
+        share = settings.labels / len(split.train)
+    listed = {float(name.rstrip("%")) / 100: patients for name, patients in split.labelled.items()}
+    near = [patients for each, patients in listed.items() if abs(each - share) < 1e-6]
+    if near and seed is None:
+        return near[0]
+    return splits.labelled(split.train, share, split.seed if seed is None else seed)
+
+
+def _split(dataset: str, split_file: str, train: Cases, val: Cases, test: Cases) -> splits.Split:
     if split_file:
         return splits.read(Path(split_file).expanduser())
     spec = parse(dataset)
-    parts = {name: tuple(sorted(set(part.patients))) for name, part in zip(SPLITS, (train, val, test), strict=True)}
+    cases = zip(SPLITS, (train, val, test), strict=True)
+    parts = {name: tuple(sorted({case.patient for case in part})) for name, part in cases}
     shares = {f"{share:.0%}": splits.labelled(parts["train"], share, spec.options.seed) for share in splits.SHARES}
     return splits.Split(spec.layout, spec.options.seed, **parts, labelled=shares)

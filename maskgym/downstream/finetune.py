@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from maskgym import files
+from maskgym.data.case import Case
+from maskgym.data.loader import Batch
 from maskgym.downstream import pictures
-from maskgym.downstream.data import Labelled, draw, read
+from maskgym.downstream.data import Labelled, make_loader, read
 from maskgym.downstream.losses import dice_ce
 from maskgym.downstream.network import build, freeze_encoder, load_segmenter, save_segmenter
-from maskgym.downstream.predict import segment
+from maskgym.downstream.predict import predict
 from maskgym.downstream.recipes import optimiser
 from maskgym.downstream.scores import Scores, dice, score, to_csv
 from maskgym.downstream.settings import FineTune
@@ -53,14 +56,7 @@ def finetune(settings: FineTune) -> dict[str, Any] | None:
 def _run(settings: FineTune) -> dict[str, Any] | None:
     """Fine-tune with one choice of labelled patients."""
     fabric = make_fabric(settings.device, settings.precision)
-    data = read(
-        settings.data,
-        settings.size,
-        settings.label_share,
-        settings.split_file,
-        settings.label_seeds[0],
-        settings.labels,
-    )
+    data = read(settings)
     network, coverage, about = build(
         settings.network,
         settings.weights,
@@ -73,13 +69,14 @@ def _run(settings: FineTune) -> dict[str, Any] | None:
         settings.handover == "all",
     )
     _check_runs(network, data, settings.crop)
-    if coverage is not None and not settings.quiet:
+    if coverage is not None:
         print(f"weights from {settings.weights}: {coverage}")
     made_of = settings.resolved() | {"network": about["network"], "network_settings": _plain(about["settings"])}
     Folder(settings.out, made_of, settings.fresh, LEAVES)
     if (settings.out / SCORES).exists():
         return dict(json.loads((settings.out / SCORES).read_text()))
     about |= {"classes": list(data.train.classes), "channel_names": list(data.train.channels), "data": settings.data}
+    about |= {"window": bool(settings.window), "split_file": settings.split_file, "image_size": list(settings.size)}
     run = Segmentation(settings, data, network, about, fabric)
     if not fit(run, settings.plan, settings.out):
         return None
@@ -99,8 +96,7 @@ class Segmentation(Job):
 
     def __init__(self, settings: FineTune, data: Labelled, network: nn.Module, about: dict[str, Any], fabric: Any):
         self.settings, self.data, self.about, self.fabric = settings, data, about, fabric
-        self.batch = settings.batch or settings.chosen.batch
-        self.how = settings.augment or settings.chosen.augment
+        self.loader = make_loader(data, settings)
         self.segmenter = convolutions_last(network.to(fabric.device)).train()
         if settings.freeze_encoder:
             freeze_encoder(self.segmenter, about["network"])
@@ -119,18 +115,17 @@ class Segmentation(Job):
         self.journal = Journal(out, "fine-tuning", total, self.done, columns, self.settings.quiet)
         return closing(self.journal)
 
-    def make(self, step: int) -> tuple[Tensor, Tensor]:
+    def make(self, step: int) -> Batch:
         """Draw images and labels of a step."""
-        settings = self.settings
-        images, labels = draw(self.data, self.batch, settings.crop, settings.seed, step, settings.flips, self.how)
-        return (images, labels) if self.fabric.device.type == "cpu" else (images.pin_memory(), labels.pin_memory())
+        return self.loader.make(step)
 
-    def gradients(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def gradients(self, batch: Batch) -> Tensor:
         """Compute cross-entropy and Dice, and their gradients."""
-        images, labels = (part.to(self.fabric.device, non_blocking=True) for part in batch)
+        batch = batch.to(self.fabric.device)
+        assert batch.labels is not None
         with self.fabric.autocast():
-            logits = self.network(channels_last(images))
-        loss = dice_ce(logits.float(), labels)
+            logits = self.network(channels_last(batch.images))
+        loss = dice_ce(logits.float(), batch.labels)
         self.fabric.backward(loss)
         return loss
 
@@ -141,8 +136,7 @@ class Segmentation(Job):
 
     def look(self) -> None:
         """Measure val; where it is as good as ever, or the last is wanted, keep the network."""
-        val = self.data.val
-        found = dice(self.segment(val.images), val)
+        found = dice(self.answers(), self.data.val)
         known = {name: value for name, value in found.items() if value is not None}
         mean = float(np.mean(list(known.values()))) if known else 0.0
         self.looks = 0 if mean > self.best else self.looks + 1
@@ -155,13 +149,13 @@ class Segmentation(Job):
         self.journal.note(self.done, row, {"seconds": round(self.seconds, 2)}, "val")
         self._told = f", val DSC {mean:.3f}"
 
-    def segment(self, images: np.ndarray) -> np.ndarray:
-        """Label images with the network as it is; leaves no trace in the training."""
+    def answers(self) -> Iterator[tuple[Case, np.ndarray]]:
+        """Label the val cases with the network as it is; leaves no trace in the training."""
+        settings = self.settings
         with self.fabric.autocast():
-            maps = segment(self.segmenter, images, self.settings.crop, 16, self.fabric.device)
-        if self.settings.freeze_encoder:
+            yield from predict(self.segmenter, self.data.val, settings.crop, bool(settings.window), self.fabric.device)
+        if settings.freeze_encoder:
             freeze_encoder(self.segmenter, self.about["network"])  # its norms went back into training
-        return maps
 
     def enough(self) -> bool:
         """End where val has not become better for a while."""
@@ -185,10 +179,11 @@ def _measure(settings: FineTune, data: Labelled, fabric: Any, run: Segmentation)
 
     network, about = load_segmenter(settings.out)
     with fabric.autocast():
-        maps = segment(network.to(fabric.device), data.test.images, settings.crop, 16, fabric.device)
-    scores = score(maps, data.test, settings.tolerance, settings.metrics == "all")
-    sheet = pictures.draw(maps, data.test, pictures.of_scores(scores))
-    Image.fromarray(sheet).save(settings.out / "predictions.png")
+        network, window = network.to(fabric.device), bool(settings.window)
+        answers = list(predict(network, data.test, settings.crop, window, fabric.device))
+    scores = score(answers, data.test, settings.tolerance, settings.metrics == "all")
+    shown, dsc = pictures.most_marked(answers), pictures.of_scores(scores)
+    Image.fromarray(pictures.draw(shown, data.test.classes, dsc)).save(settings.out / "predictions.png")
     files.write_text(settings.out / "patients.csv", to_csv(scores))
     told = _told(settings, data, scores, run, about)
     files.write_text(settings.out / SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
@@ -198,7 +193,7 @@ def _measure(settings: FineTune, data: Labelled, fabric: Any, run: Segmentation)
 def _told(
     settings: FineTune, data: Labelled, scores: Scores, run: Segmentation, about: dict[str, Any]
 ) -> dict[str, Any]:
-    unit = "pixels" if data.test.spacing is None else "mm"
+    unit = "mm" if all(case.spacing is not None for case in data.test) else "pixels"
     told: dict[str, Any] = {
         "data": settings.data,
         "label_share": settings.label_share,

@@ -2,58 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from maskgym.data.case import Case
 from maskgym.data.sheet import COLOURS, FAINT, INK, PAPER
-from maskgym.data.source import Images
-from maskgym.downstream.metrics import overlap
-from maskgym.downstream.scores import Scores, rows_of
+from maskgym.downstream.scores import Scores
 
 _TILE, _GAP, _LINE = 192, 8, 20
 
 
-def draw(predicted: np.ndarray, images: Images, dsc: Mapping[str, float | None], count: int = 6) -> np.ndarray:
+def draw(
+    answers: Mapping[str, tuple[Case, np.ndarray]],
+    classes: tuple[str, ...],
+    dsc: Mapping[str, float | None],
+    count: int = 6,
+) -> np.ndarray:
     """Draw patients spread evenly from the lowest Dice to the highest: (H, W, 3) uint8.
 
     Args:
-        predicted: (n, *size) label maps.
-        images: with their labels.
+        answers: a case of each patient, and its labels (*case.shape).
+        classes: names of labels 1, 2, ...
         dsc: of each patient, None where it is not defined.
         count: how many patients.
     """
-    assert images.labels is not None
     order = sorted((patient for patient in dsc if dsc[patient] is not None), key=lambda patient: dsc[patient] or 0.0)
     order = order or list(dsc)
     chosen = [order[place] for place in np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)]
-    rows, width = rows_of(images.patients), 3 * _TILE + 4 * _GAP
+    width = 3 * _TILE + 4 * _GAP
     sheet = Image.new("RGB", (width, len(chosen) * (_TILE + _GAP + _LINE) + 2 * _LINE + _GAP), PAPER)
     pen = ImageDraw.Draw(sheet)
     for place, title in enumerate(("image", "truth", "prediction")):
         pen.text((_GAP + place * (_TILE + _GAP), _GAP), title, INK, _font(13))
-    _legend(pen, images, 2 * _LINE - 8)
+    _legend(pen, classes, 2 * _LINE - 8)
     for line, patient in enumerate(chosen):
-        image, truth, given = _plane(predicted, images, rows[patient])
+        image, truth, given = _plane(*answers[patient])
         y = 2 * _LINE + _GAP + line * (_TILE + _GAP + _LINE)
         for place, labels in enumerate((None, truth, given)):
-            tile = _tile(image, labels, len(images.classes))
-            sheet.paste(tile, (_GAP + place * (_TILE + _GAP), y))
+            tile = _tile(image, labels, len(classes))
+            sheet.paste(tile, (_GAP + place * (_TILE + _GAP) + (_TILE - tile.width) // 2, y))
         value = dsc[patient]
         told = f"{patient[:40]}  DSC {value:.3f}" if value is not None else f"{patient[:40]}  DSC not defined"
         pen.text((_GAP, y + _TILE + 2), told, FAINT, _font(12))
     return np.array(sheet)
 
 
-def quick(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
-    """Give each patient's Dice of anything against anything, cheaply."""
-    assert images.labels is not None
-    found: dict[str, float | None] = {}
-    for patient, rows in rows_of(images.patients).items():
-        given, truth = predicted[rows] > 0, np.asarray(images.labels[rows]) > 0
-        found[patient] = overlap(given, truth)["DSC"] if given.any() or truth.any() else None
-    return found
+def most_marked(answers: Iterable[tuple[Case, np.ndarray]]) -> dict[str, tuple[Case, np.ndarray]]:
+    """Keep of each patient the case with most to see."""
+    kept: dict[str, tuple[Case, np.ndarray]] = {}
+    most: dict[str, int] = {}
+    for case, given in answers:
+        truth = 0 if case.label is None else int(np.count_nonzero(case.label))
+        marked = 1000 * truth + int(np.count_nonzero(given))
+        if marked > most.get(case.patient, -1):
+            kept[case.patient], most[case.patient] = (case, given), marked
+    return kept
 
 
 def of_scores(scores: Scores) -> dict[str, float | None]:
@@ -65,17 +70,15 @@ def of_scores(scores: Scores) -> dict[str, float | None]:
     return means
 
 
-def _plane(predicted: np.ndarray, images: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _plane(case: Case, given: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pick the slice with most to see: image (H, W), truth and prediction (H, W)."""
-    assert images.labels is not None
-    truth, given = np.asarray(images.labels[rows]), predicted[rows]
-    if truth.ndim == 4:
-        truth, given = truth[0], given[0]
+    truth = np.zeros_like(given) if case.label is None else np.asarray(case.label)
+    image = np.asarray(case.image[0], np.float32)
+    if given.ndim == 2:
+        return image, truth, given
     marked = (truth > 0).sum((1, 2)) * 1000 + (given > 0).sum((1, 2))
     best = int(marked.argmax()) if marked.any() else len(truth) // 2
-    if len(images.size) == 3:
-        return np.asarray(images.images[rows[0], 0, best]), truth[best], given[best]
-    return np.asarray(images.images[rows[best], 0]), truth[best], given[best]
+    return image[best], truth[best], given[best]
 
 
 def _tile(image: np.ndarray, labels: np.ndarray | None, classes: int) -> Image.Image:
@@ -99,9 +102,9 @@ def _outline(inside: np.ndarray) -> np.ndarray:
     return inside & ~kept[1:-1, 1:-1]
 
 
-def _legend(pen: ImageDraw.ImageDraw, images: Images, y: int) -> None:
+def _legend(pen: ImageDraw.ImageDraw, classes: tuple[str, ...], y: int) -> None:
     x = _GAP
-    for value, name in enumerate(images.classes[:6]):
+    for value, name in enumerate(classes[:6]):
         pen.rectangle((x, y + 3, x + 10, y + 13), outline=COLOURS[value % len(COLOURS)], width=2)
         pen.text((x + 15, y), name, FAINT, _font(12))
         x += round(pen.textlength(name, _font(12))) + 30

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from maskgym.data.case import Case
+from maskgym.data.cases import Cases
 from maskgym.data.progress import track
-from maskgym.data.source import Images
-from maskgym.downstream.metrics import METRICS, Measures, measure, overlap
+from maskgym.downstream.metrics import EPSILON, METRICS, Measures, measure
 
 Regions = dict[str, tuple[int, ...]]  # name -> the label values it is made of
 Table = dict[str, Measures]  # region -> its measures
@@ -29,33 +30,43 @@ class Scores:
     pooled: dict[str, float | None]  # Dice with the pixels of all patients pooled, of background, classes, their mean
 
 
-def regions_of(images: Images) -> Regions:
+def regions_of(cases: Cases) -> Regions:
     """List what is scored: every class, and every region made of several."""
-    values = {name: place + 1 for place, name in enumerate(images.classes)}
+    values = {name: place + 1 for place, name in enumerate(cases.classes)}
     single: Regions = {name: (value,) for name, value in values.items()}
-    return {**single, **{name: tuple(values[part] for part in parts) for name, parts in images.regions.items()}}
+    return {**single, **{name: tuple(values[part] for part in parts) for name, parts in cases.regions.items()}}
 
 
-def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0, surfaces: bool = True) -> Scores:
-    """Score label maps (n, *size) predicted for a split that has labels.
+def score(
+    answers: Iterable[tuple[Case, np.ndarray]], cases: Cases, tolerance: float = 1.0, surfaces: bool = True
+) -> Scores:
+    """Score labels on the cases' own grids, in mm where their files tell them.
 
-    Slices of a patient are stacked and measured as one; a patient's volumes are measured one by one and averaged.
-    Where the distance of two slices is not known they count as far apart as pixels. Without `surfaces` overlap alone is
-    measured, which is much faster.
+    Slices of a patient that lie on one grid are stacked and measured as one, as far apart as pixels, for nobody says
+    how far; a patient's volumes are measured one by one and averaged. Without `surfaces` overlap alone is measured,
+    which is much faster.
+
+    Args:
+        answers: each case with its labels (*case.shape).
+        cases: all of them, with their labels.
+        tolerance: how far apart two surfaces may be for NSD, in mm or pixels.
+        surfaces: measure distances and boundaries, too.
     """
-    assert images.labels is not None
-    flat, regions = len(images.size) == 2, regions_of(images)
+    regions, counts = regions_of(cases), np.zeros((256, 256), np.int64)
+    by_patient: dict[str, list[tuple[Case, np.ndarray]]] = {}
+    for case, given in answers:
+        counts += _pairs(given, _truth(case))
+        by_patient.setdefault(case.patient, []).append((case, given))
     patients: dict[str, Table] = {}
     slices: list[Table] = []
-    for patient, rows in track(list(rows_of(images.patients).items()), "scoring"):
-        given, truth = predicted[rows], np.asarray(images.labels[rows])
-        spacing = None if images.spacing is None else tuple(float(along) for along in images.spacing[rows[0]])
+    flat = all(len(case.shape) == 2 for case in cases)
+    for patient, mine in track(list(by_patient.items()), "scoring"):
         tables = [
-            _table(a, b, regions, spacing, tolerance, surfaces=surfaces) for a, b in zip(given, truth, strict=True)
+            _table(given, _truth(case), regions, case.spacing, tolerance, False, surfaces) for case, given in mine
         ]
-        if flat and len(rows) > 1:
-            deep = spacing and (sum(spacing) / 2, *spacing)
-            patients[patient] = _table(given, truth, regions, deep, tolerance, True, surfaces)
+        if flat and len(mine) > 1 and len({case.shape for case, _ in mine}) == 1:
+            pair = (np.stack([given for _, given in mine]), np.stack([_truth(case) for case, _ in mine]))
+            patients[patient] = _table(*pair, regions, None, tolerance, True, surfaces)
         else:
             patients[patient] = _mean(tables, regions)
         slices += tables if flat else []
@@ -65,42 +76,43 @@ def score(predicted: np.ndarray, images: Images, tolerance: float = 1.0, surface
         for region in regions
     }
     per_slice = _mean(slices, regions) if flat else None
-    return Scores(patients, _mean(every, regions), left_out, per_slice, pooled(predicted, images))
+    return Scores(patients, _mean(every, regions), left_out, per_slice, _pooled(counts, cases.classes))
 
 
-def dice(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
+def dice(answers: Iterable[tuple[Case, np.ndarray]], cases: Cases) -> dict[str, float | None]:
     """Mean Dice of every region over the patients who have it or were said to: the quick look while training."""
-    assert images.labels is not None
-    regions = regions_of(images)
-    found: dict[str, list[float]] = {region: [] for region in regions}
-    for rows in rows_of(images.patients).values():
-        given, truth = predicted[rows], np.asarray(images.labels[rows])
-        for region, values in regions.items():
+    regions = regions_of(cases)
+    sums: dict[str, dict[str, np.ndarray]] = {}  # patient -> region -> both, given, true
+    for case, given in answers:
+        truth, mine = _truth(case), sums.setdefault(case.patient, {name: np.zeros(3) for name in regions})
+        for name, values in regions.items():
             a, b = np.isin(given, values), np.isin(truth, values)
-            if a.any() or b.any():
-                found[region].append(overlap(a, b)["DSC"])
-    return {region: float(np.mean(values)) if values else None for region, values in found.items()}
-
-
-def pooled(predicted: np.ndarray, images: Images) -> dict[str, float | None]:
-    """Dice of the background and of every class, the pixels of all images pooled, and the mean of them."""
-    assert images.labels is not None
-    truth, names = np.asarray(images.labels), ("background", *images.classes)
-    pairs = np.bincount(truth.ravel().astype(np.intp) * 256 + predicted.ravel(), minlength=2**16).reshape(256, 256)
+            mine[name] += ((a & b).sum(), a.sum(), b.sum())
     found: dict[str, float | None] = {}
-    for value, name in enumerate(names):
-        either = int(pairs[value].sum() + pairs[:, value].sum())
-        found[name] = 2 * int(pairs[value, value]) / either if either else None
+    for name in regions:
+        known = [2 * each[name][0] / (each[name][1:].sum() + EPSILON) for each in sums.values() if each[name][1:].any()]
+        found[name] = float(np.mean(known)) if known else None
+    return found
+
+
+def _truth(case: Case) -> np.ndarray:
+    assert case.label is not None
+    return np.asarray(case.label)
+
+
+def _pairs(given: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Count how many voxels of each class were said to be each other: (256 true, 256 given)."""
+    return np.bincount(truth.ravel().astype(np.intp) * 256 + given.ravel(), minlength=2**16).reshape(256, 256)
+
+
+def _pooled(counts: np.ndarray, classes: tuple[str, ...]) -> dict[str, float | None]:
+    """Dice of the background and of every class, the voxels of all cases pooled, and the mean of them."""
+    found: dict[str, float | None] = {}
+    for value, name in enumerate(("background", *classes)):
+        either = int(counts[value].sum() + counts[:, value].sum())
+        found[name] = 2 * int(counts[value, value]) / either if either else None
     known = [each for each in found.values() if each is not None]
     return found | {"mean": float(np.mean(known))}
-
-
-def rows_of(patients: Sequence[str]) -> dict[str, np.ndarray]:
-    """Say which images are whose, in order."""
-    rows: dict[str, list[int]] = {}
-    for row, patient in enumerate(patients):
-        rows.setdefault(patient, []).append(row)
-    return {patient: np.array(listed) for patient, listed in rows.items()}
 
 
 def to_csv(scores: Scores) -> str:

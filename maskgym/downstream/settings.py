@@ -55,8 +55,8 @@ class FineTune:
     flips: Literal["last", "all", "none"] = "last"
     """Axes along which training images are flipped: the last (left and right), all, or none."""
     window: str = ""
-    """Train on crops of this size, every third over a labelled pixel, and let it slide over the images; empty = whole
-    images."""
+    """Train on crops of this size, cut at random from the native images, every third over a labelled pixel, and let the
+    window slide over native images in prediction; empty = whole images, brought to --image-size."""
     val_every: int = 0
     """Steps between two looks at the val patients; 0 = a tenth of all steps."""
     patience: int = 0
@@ -69,8 +69,8 @@ class FineTune:
     """How far apart surfaces may be for NSD, in mm, or pixels where no spacing is known."""
     allow_partial: bool = False
     """Go on where the weights fill less than 90 % of the encoder."""
-    precision: Literal["32", "bf16"] = "32"
-    """Of the forward and backward pass."""
+    precision: str = "32"
+    """Of the forward and backward pass: 32 or bf16."""
     seed: int = 0
     """Of the weights and of all randomness."""
     device: str = "cpu"
@@ -97,6 +97,8 @@ class FineTune:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: choose {' or '.join(known)}")
         if self.freeze_encoder and self.weights == "none":
             raise BadInput("--freeze-encoder would freeze a random start: give --weights")
+        if self.precision not in ("32", "bf16"):
+            raise BadInput(f"unknown precision {self.precision!r}: choose 32 or bf16")
         recipe(self.recipe)
         _ = self.label_seeds
 
@@ -123,10 +125,7 @@ class FineTune:
         """What the network takes: the window, or the whole image."""
         if not self.window:
             return self.size
-        crop = read_size(self.window, "window", len(self.size))
-        if any(a > b for a, b in zip(crop, self.size, strict=True)):
-            raise BadInput(f"window {self.window} does not fit into image_size {self.image_size}: choose a smaller one")
-        return crop
+        return read_size(self.window, "window")
 
     @property
     def plan(self) -> Plan:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from maskgym.agent import Agent
+from maskgym.data.loader import Batch, Loader
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import schedules
 from maskgym.masking.layout import convolutions_last
 from maskgym.masking.select import budget
-from maskgym.pretrain.data import Batch, Feed, flip
+from maskgym.pretrain.data import flip
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.pretrain.teacher import parse_teacher
@@ -44,15 +45,16 @@ class Loop(Job):
         settings: of the run.
         student: the network that learns.
         agent: who says what to hide.
-        feed: the images.
+        loader: of the images.
         fabric: from `make_fabric`.
     """
 
-    def __init__(self, settings: PretrainSettings, student: nn.Module, agent: Agent, feed: Feed, fabric: Any):
-        self.settings, self.student, self.agent, self.feed, self.fabric = settings, student, agent, feed, fabric
-        self.steps = feed.steps  # of an epoch
-        self.plan = plan_of(settings, feed.steps)
-        self.epochs = -(-self.plan.steps // feed.steps)
+    def __init__(self, settings: PretrainSettings, student: nn.Module, agent: Agent, loader: Loader, fabric: Any):
+        self.settings, self.student, self.agent, self.fabric = settings, student, agent, fabric
+        self.loader, self.source = loader, loader.source
+        self.steps = loader.steps  # of an epoch
+        self.plan = plan_of(settings, loader.steps)
+        self.epochs = -(-self.plan.steps // loader.steps)
         self.patches = settings.patches
         self.ratio, self.hard_share = schedules.parse(settings.ratio), schedules.parse(settings.hard_share)
         for epoch in (1, self.epochs):
@@ -70,7 +72,7 @@ class Loop(Job):
         network: Any = torch.compile(self.student) if settings.compile else self.student
         self.network, self.optimiser = fabric.setup(network, made)
         self.scores = torch.zeros(0)  # (n, *grid), of images as they are stored; kept where scores are used again
-        self.scored = np.full(len(feed.split), -1)  # epoch in which each was scored
+        self.scored = np.full(len(self.source), -1)  # epoch in which each was scored
         self.told: Told
         self._started = 0  # the epoch the agent has heard of
 
@@ -86,7 +88,7 @@ class Loop(Job):
 
     def make(self, step: int) -> Batch:
         """Prepare the images of a step."""
-        return self.feed.make(step)
+        return self.loader.make(step)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Ask the agent, hide, rebuild, and compute the gradients of what it cost."""
@@ -97,7 +99,7 @@ class Loop(Job):
         mine = self._mine(len(batch.images))
         with torch.no_grad(), self.fabric.autocast():
             self.mask = self._hide(batch, mine, self.epoch)
-        own = Batch(*(part[mine] for part in batch))
+        own = Batch(*(part[mine] for part in batch[:3]))
         return self._teach(own, self.mask[mine] if self.sees_all else self.mask)
 
     def stepped(self, batch: Batch) -> None:
@@ -122,7 +124,7 @@ class Loop(Job):
 
     def _hide(self, batch: Batch, mine: slice, epoch: int) -> Tensor:
         """Ask the agent, spend its scores: (B, *grid) bool, of the whole batch if the agent sees all."""
-        seen = batch if self.sees_all else Batch(*(part[mine] for part in batch))
+        seen = batch if self.sees_all else Batch(*(part[mine] for part in batch[:3]))
         scores = self._score(seen, epoch)
         hidden = budget(self.ratio(epoch, self.epochs), self.patches.count)
         mask = self.agent.to_mask(scores, hidden, self.hard_share(epoch, self.epochs))
@@ -160,7 +162,7 @@ class Loop(Job):
         game = self.game(self.network, self.ratio(self.epoch, self.epochs))
         losses, costs = [], []
         for part in range(parts):
-            images, index, flipped = (value[part * share : (part + 1) * share] for value in batch)
+            images, index, flipped = (value[part * share : (part + 1) * share] for value in batch[:3])
             hidden = mask[part * share : (part + 1) * share]
             more_to_come = part + 1 < parts
             with self.fabric.no_backward_sync(self.network, enabled=True) if more_to_come else nullcontext():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskgym.data.source import Images
+from maskgym import files
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 
@@ -22,16 +22,16 @@ class LesionReport:
     """Counts hidden and visible patches with and without lesion.
 
     Args:
-        images: the train split, with labels.
+        labels: of the train split, (n, *size); None where it has none.
         patches: the grid.
     """
 
-    def __init__(self, images: Images, patches: Patches):
-        if images.labels is None:
+    def __init__(self, labels: np.ndarray | None, patches: Patches):
+        if labels is None:
             raise BadInput("these images have no labels to report on: leave --report away")
         parts = [
-            patches.any(torch.from_numpy(np.ascontiguousarray(images.labels[first : first + 64] > 0)))
-            for first in range(0, len(images), 64)
+            patches.any(torch.from_numpy(np.ascontiguousarray(labels[first : first + 64] > 0)))
+            for first in range(0, len(labels), 64)
         ]
         self.lesion = torch.cat(parts)  # (n, *grid) bool
         self.counts: dict[int, list[int]] = {}  # epoch -> hidden, hidden lesion, visible, visible lesion
@@ -58,10 +58,8 @@ class LesionReport:
 
     def write(self, folder: Path) -> None:
         """Write the rows as a table."""
-        from maskgym.data.cache import write_atomically
-
         lines = [",".join(COLUMNS)] + [",".join(str(row[name]) for name in COLUMNS) for row in self.rows()]
-        write_atomically(folder / FILE, "\n".join(lines) + "\n")
+        files.write_text(folder / FILE, "\n".join(lines) + "\n")
 
     def state(self) -> dict[str, list[int]]:
         """What a resumed run needs."""

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from maskgym.agent import Agent, GameSpec
-from maskgym.data.source import Images, load
+from maskgym.data.loader import Batch, Loader
 from maskgym.errors import BadInput
 from maskgym.learner import trained_first
 from maskgym.masking import schedules
 from maskgym.networks import store
 from maskgym.networks.students import make_student
-from maskgym.pretrain.data import Batch, Feed, choose, flip
+from maskgym.pretrain.data import Split, flip, make_loader, open_split
 from maskgym.pretrain.looks import draw, held_out, random_masks
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.report import LesionReport
@@ -54,18 +54,18 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
             f"batch {settings.batch} does not fall into {settings.accumulate} parts for {fabric.world_size} processes: "
             "choose a multiple"
         )
-    train, val = (read_images(settings, split) for split in ("train", "val"))
-    made, student = build(replace(settings, agent=agent), train, fabric.device)
-    run = Run(settings, student, made, feed_of(settings, train), fabric, val)
+    train, val = (open_split(settings, split) for split in ("train", "val"))
+    made, student = build(replace(settings, agent=agent), train.channels, fabric.device)
+    run = Run(settings, student, made, make_loader(settings, train), fabric, train, val)
     if fabric.is_global_zero and not claimed:
         Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
     fabric.barrier()
     return run()
 
 
-def build(settings: PretrainSettings, train: Images, device: Any = "cpu") -> tuple[Agent, nn.Module]:
+def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tuple[Agent, nn.Module]:
     """Make agent and student, and refuse what does not fit together before anything is written."""
-    patches, channels = settings.patches, train.images.shape[1]
+    patches = settings.patches
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
     agent = make_agent(settings.agent, game_spec=GameSpec(patches, channels, ratio, str(device)), seed=settings.seed)
     if getattr(agent, "remembers", False) and settings.crop:
@@ -97,12 +97,19 @@ class Run(Loop):
     """One pre-training in its folder."""
 
     def __init__(
-        self, settings: PretrainSettings, student: nn.Module, agent: Agent, feed: Feed, fabric: Any, val: Images
+        self,
+        settings: PretrainSettings,
+        student: nn.Module,
+        agent: Agent,
+        loader: Loader,
+        fabric: Any,
+        train: Split,
+        val: Split,
     ):
-        super().__init__(settings, student, agent, feed, fabric)
-        count = min(_LOOKED, len(val))
-        self.images = torch.from_numpy(np.array(self._middle(val.images[:count])))
-        self.report = LesionReport(feed.split, self.patches) if settings.report else None
+        super().__init__(settings, student, agent, loader, fabric)
+        self.ids = train.source.ids
+        self.images = val.middle(np.linspace(0, len(val) - 1, min(_LOOKED, len(val))).astype(int))  # of all patients
+        self.report = LesionReport(train.labels(), self.patches) if settings.report else None
         self.pending: list[tuple[Tensor, dict[str, float]]] = []  # of steps not told of yet: costs, the agent's metrics
         self.journal: Journal | None = None
         self._last, self._told = (0.0, 0), ""
@@ -195,7 +202,7 @@ class Run(Loop):
         """Name the images whose loss is no number."""
         bad = ~batch.images.flatten(1).isfinite().all(1)
         index = batch.which[bad] if bool(bad.any()) else batch.which
-        ids = [self.feed.split.ids[i] for i in index.tolist()]
+        ids = [self.ids[i] for i in index.tolist()]
         return ", images " + ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
 
     def state(self) -> dict[str, Any]:
@@ -235,12 +242,6 @@ class Run(Loop):
         agent.shard = shard
         return mask.view(-1, *self.patches.grid)
 
-    def _middle(self, images: np.ndarray) -> np.ndarray:
-        """Cut the middle out of images where training is on crops."""
-        starts = [(a - b) // 2 for a, b in zip(images.shape[2:], self.patches.size, strict=True)]
-        cut = (slice(at, at + side) for at, side in zip(starts, self.patches.size, strict=True))
-        return images[:, :, *cut]
-
     def _too_large(self, batch: Batch) -> str:
         """Say what batch would fit: found by trying, the run is over anyway."""
         settings, parts = self.settings, self.settings.accumulate * self.fabric.world_size
@@ -257,14 +258,3 @@ class Run(Loop):
         if not fits:
             return f"{told}, and not even one fits: choose a smaller --student, --image-size or --crop"
         return f"{told}; {fits} fit: use --batch {fits * parts}, or --accumulate {-(-settings.batch // fits)}"
-
-
-def feed_of(settings: PretrainSettings, train: Images) -> Feed:
-    """Give the batches of a run."""
-    rows = choose(train, settings.images, settings.abnormal_only)
-    return Feed(train, settings.batch, settings.patches.size, settings.flips, rows, settings.seed)
-
-
-def read_images(settings: PretrainSettings, split: str) -> Images:
-    """Read a split of the run's images."""
-    return load(settings.data, size=settings.size, split=split, split_file=settings.split_file or None)

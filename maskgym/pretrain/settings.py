@@ -34,13 +34,13 @@ class PretrainSettings:
     patch_size: str = "16"
     """Pixels of a patch along each axis."""
     crop: str = ""
-    """Train on random crops of this size; empty = whole images."""
+    """Train on random crops of this size, cut from the native images; empty = whole images, brought to image_size."""
     flips: Literal["all", "last", "none"] = "all"
     """Axes along which each image is flipped at even odds: all, the last (left and right), or none."""
     split_file: str = ""
     """A split saved by `maskgym data split`."""
     images: int = 0
-    """Only so many images of the train split, drawn at random; 0 = all."""
+    """Only so many images of the train split, spread evenly over patients; 0 = all."""
     abnormal_only: bool = False
     """Only images with a lesion, as AHM does: this lets labels into pre-training."""
     agent: str = "random"
@@ -149,10 +149,8 @@ class PretrainSettings:
     @property
     def patches(self) -> Patches:
         """The grid over what the student sees: whole images, or crops."""
-        size = read_size(self.crop, "crop", len(self.size)) if self.crop else self.size
-        if any(a > b for a, b in zip(size, self.size, strict=True)):
-            raise BadInput(f"crop {self.crop} does not fit into image_size {self.image_size}: choose a smaller one")
-        return Patches(size, read_size(self.patch_size, "patch_size", len(self.size)))
+        size = read_size(self.crop, "crop") if self.crop else self.size
+        return Patches(size, read_size(self.patch_size, "patch_size", len(size)))
 
     def of_the_run(self) -> dict[str, Any]:
         """What makes the run what it is, for settings.json: it can be given back by --settings."""

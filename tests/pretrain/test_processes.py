@@ -10,7 +10,8 @@ CHILD = """
 import sys, torch
 from maskgym.training.devices import make_fabric
 from maskgym.pretrain.loop import Loop
-from maskgym.pretrain.run import build, feed_of, read_images
+from maskgym.pretrain.data import make_loader, open_split
+from maskgym.pretrain.run import build
 from tests.pretrain.runs import tiny
 
 torch.set_num_threads(1)
@@ -19,9 +20,9 @@ fabric = make_fabric()
 told = {}
 for recipe in recipes:
     settings = tiny(out, recipe)
-    train = read_images(settings, "train")
-    agent, student = build(settings, train)
-    loop = Loop(settings, student, agent, feed_of(settings, train), fabric)
+    train = open_split(settings, "train")
+    agent, student = build(settings, train.channels)
+    loop = Loop(settings, student, agent, make_loader(settings, train), fabric)
     for step in range(5):
         loop.update(loop.make(step))
         if loop.done == 1:
@@ -56,7 +57,7 @@ def test_two_processes_teach_what_one_teaches(played, recipe):
     for part in ("weights", "agent"):
         for name, value in first[part].items():
             assert torch.equal(value, second[part][name]), name
-    assert torch.equal(first["agent"]["turns"], one["agent"]["turns"])
+    assert torch.equal(first["agent"]["drawn"], one["agent"]["drawn"])
     largest = max(float(gradient.norm()) for gradient in one["gradients"])
     for a, b in zip(one["gradients"], first["gradients"], strict=True):
         assert torch.allclose(a, b, atol=1e-4 * largest)
