@@ -44,8 +44,8 @@ def full(image: np.ndarray, rng: np.random.Generator, label: np.ndarray | None) 
     """Do what nnU-Net does, with its odds and ranges."""
     transform = _full(image.ndim - 1)
     transform.set_random_state(seed=int(rng.integers(2**31)))
-    truth = np.zeros(image.shape[1:], np.uint8) if label is None else np.ascontiguousarray(label)
-    told = transform({"image": np.ascontiguousarray(image), "label": truth[None]})
+    truth = np.zeros(image.shape[1:], np.uint8) if label is None else np.array(label)
+    told = transform({"image": np.array(image), "label": truth[None]})
     changed = np.asarray(told["image"], np.float32)
     return changed, None if label is None else np.asarray(told["label"])[0].astype(label.dtype)
 

@@ -71,13 +71,13 @@ def _run(settings: FineTune) -> dict[str, Any] | None:
     _check_runs(network, data, settings.crop)
     if coverage is not None:
         print(f"weights from {settings.weights}: {coverage}")
+    about |= {"classes": list(data.train.classes), "channel_names": list(data.train.channels), "data": settings.data}
+    about |= {"window": bool(settings.window), "split_file": settings.split_file, "image_size": list(settings.size)}
+    run = Segmentation(settings, data, network, about, fabric)  # refuses what does not fit before anything is written
     made_of = settings.resolved() | {"network": about["network"], "network_settings": _plain(about["settings"])}
     Folder(settings.out, made_of, settings.fresh, LEAVES)
     if (settings.out / SCORES).exists():
         return dict(json.loads((settings.out / SCORES).read_text()))
-    about |= {"classes": list(data.train.classes), "channel_names": list(data.train.channels), "data": settings.data}
-    about |= {"window": bool(settings.window), "split_file": settings.split_file, "image_size": list(settings.size)}
-    run = Segmentation(settings, data, network, about, fabric)
     if not fit(run, settings.plan, settings.out):
         return None
     return _measure(settings, data, fabric, run)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +7,12 @@ import torch
 from PIL import Image
 
 from maskgym.data import splits
-from maskgym.downstream.data import augment, draw, read
+from maskgym.downstream.augment import Augment
+from maskgym.downstream.data import Labelled, make_loader
+from maskgym.downstream.data import read as read_labelled
+from maskgym.downstream.settings import FineTune
 from maskgym.errors import BadInput
+from maskgym.training.fit import ahead
 
 PEOPLE = [f"p{number:02d}" for number in range(20)]
 
@@ -29,6 +34,19 @@ def folder(tmp_path):
     return f"folder:{tmp_path / 'set'}?patient=^([^_]+)_&classes=a"
 
 
+def settings(data: str, share: float = 1.0, split_file: str = "", **more) -> FineTune:
+    size = "x".join(map(str, more.pop("size", (16, 16))))
+    seed = more.pop("label_seed", "")
+    return FineTune(
+        out=Path("nowhere"), data=data, image_size=size, label_share=share, split_file=split_file,
+        label_seed=str(seed), **more,
+    )  # fmt: skip
+
+
+def read(data: str, size: tuple[int, ...], share: float, split_file: str = "", **more) -> Labelled:
+    return read_labelled(settings(data, share, split_file, size=size, **more))
+
+
 def both(folder):
     return folder.replace("classes=a", "classes=a,b")
 
@@ -44,20 +62,24 @@ def one_class(folder, tmp_path):
 def test_a_small_share_lies_within_a_larger_one_and_no_patient_is_cut_in_two(one_class):
     shares = {share: read(one_class, (16, 16), share) for share in (0.05, 0.1, 0.5, 1.0)}
     people = {share: set(data.patients) for share, data in shares.items()}
-    assert people[0.05] <= people[0.1] <= people[0.5] <= people[1.0] == set(shares[1.0].train.patients)
+    assert (
+        people[0.05] <= people[0.1] <= people[0.5] <= people[1.0] == set(splits.by_patient(PEOPLE, 0, "folder").train)
+    )
     assert len(people[0.05]) == 1
     assert len(people[0.5]) == 7
-    assert all(len(data.rows) == 3 * len(people[share]) for share, data in shares.items())
-    assert not people[1.0] & (set(shares[1.0].val.patients) | set(shares[1.0].test.patients))
+    assert all(len(data.train) == 3 * len(people[share]) for share, data in shares.items())
+    others = {case.patient for part in (shares[1.0].val, shares[1.0].test) for case in part}
+    assert not people[1.0] & others
 
 
-def test_the_labelled_images_are_those_of_the_labelled_patients(one_class):
-    data = read(one_class, (16, 16), 0.5)
-    mine = [row for row, patient in enumerate(data.train.patients) if patient in data.patients]
-    assert np.array_equal(data.rows, mine)
-    images, _ = draw(data, 64, None, 0, 0, how="none")
-    theirs = {image.tobytes() for image in data.train.images[mine]}
-    assert {image.tobytes() for image in images.numpy()} <= theirs
+@pytest.mark.parametrize("window", ["", "8x8"])
+def test_batches_hold_images_of_the_labelled_patients_alone(one_class, window):
+    chosen = settings(one_class, 0.3, batch=16, window=window, augment="none")
+    data = read_labelled(chosen)
+    loader = make_loader(data, chosen)
+    shown = {loader.source.patients[row] for step in range(8) for row in loader.make(step).which.tolist()}
+    assert shown == set(data.patients)
+    assert len(shown) == 4
 
 
 def test_a_split_file_says_who_has_labels_and_gives_the_same_fingerprint(one_class, tmp_path):
@@ -119,48 +141,56 @@ def test_a_split_file_of_another_data_set_is_refused(one_class, tmp_path):
         read(one_class, (16, 16), 0.5, str(tmp_path / "lgg.json"))
 
 
-def test_a_batch_depends_on_seed_and_step_alone():
-    data = read("phantoms", (32, 32), 0.01)
-    first, again, later, other = (draw(data, 4, None, *key) for key in ((0, 3), (0, 3), (0, 4), (1, 3)))
-    assert torch.equal(first[0], again[0])
-    assert torch.equal(first[1], again[1])
-    assert not torch.equal(first[0], later[0])
-    assert not torch.equal(first[0], other[0])
+def test_augmentation_is_that_of_seed_and_step_alone_in_any_thread(one_class):
+    for how in ("light", "full"):
+        chosen = settings(one_class, batch=4, augment=how, seed=3)
+        data = read_labelled(chosen)
+        alone = [make_loader(data, chosen).make(step) for step in range(6)]
+        together = list(ahead(make_loader(data, chosen).make, 2, 6, workers=3))
+        for first, second in zip(alone[2:], together, strict=True):
+            assert torch.equal(first.images, second.images)
+            assert torch.equal(first.labels, second.labels)
+        assert not torch.equal(alone[0].images, alone[1].images)
 
 
-@pytest.mark.parametrize("size", [(6, 8), (4, 6, 8)])
-def test_labels_are_flipped_with_their_images(size):
-    labels = torch.randint(0, 3, (64, *size), generator=torch.Generator().manual_seed(0))
-    images = (labels[:, None] * 10).float()
-    random = np.random.default_rng(0)
-    for flips, ways in (("none", 1), ("last", 2), ("all", 2 ** len(size))):
-        seen, told = augment(images, labels, random, flips)
-        assert torch.equal((seen[:, 0] / 10).round().long().clamp(0, 2), told)
-        unlike = {
-            tuple(axis for axis in range(len(size)) if axis in axes)
-            for before, after in zip(labels, told, strict=True)
-            for axes in subsets(len(size))
-            if torch.equal(before.flip(axes) if axes else before, after)
-        }
-        assert len(unlike) == ways
+def pair(size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A block that is brighter than what is round it, with its label."""
+    label = np.zeros(size, np.uint8)
+    label[tuple(slice(side // 4, side // 2) for side in size)] = 1
+    return np.stack([4.0 * label, -4.0 * label]).astype(np.float32), label
 
 
-def subsets(count: int) -> list[list[int]]:
-    return [[axis for axis in range(count) if number >> axis & 1] for number in range(2**count)]
+@pytest.mark.parametrize("how", ["light", "full"])
+@pytest.mark.parametrize("size", [(24, 32), (16, 20, 24)])
+def test_labels_stay_on_what_they_label(how, size):
+    image, label = pair(size)
+    changed, kept, moved = Augment(how, len(size)), [], 0
+    for seed in range(20):
+        seen, told = changed(image, label, np.random.default_rng(seed))
+        assert seen.shape == image.shape
+        assert told.shape == label.shape
+        assert told.dtype == label.dtype
+        bright = seen[0] > (seen[0].max() + seen[0].min()) / 2
+        kept.append(2 * (bright & (told > 0)).sum() / (bright.sum() + (told > 0).sum()))
+        moved += not np.array_equal(told, label)
+    assert np.median(kept) > 0.9
+    assert (moved > 2) == (how == "full")
 
 
-def test_intensities_change_a_little_and_differ_from_image_to_image():
-    images = torch.ones(32, 2, 8, 8)
-    seen, _ = augment(images, torch.zeros(32, 8, 8, dtype=torch.long), np.random.default_rng(0))
-    means = seen.mean((2, 3))
+def test_light_changes_are_small_and_differ_from_channel_to_channel():
+    images = [Augment("light", 2)(np.ones((2, 8, 8), np.float32), None, np.random.default_rng(n))[0] for n in range(32)]
+    means = np.stack(images).mean((2, 3))
     assert 0.7 < means.min() < means.max() < 1.3
-    assert len(means.unique()) == 64
+    assert len(np.unique(means)) == 64
 
 
-def test_every_third_crop_lies_over_a_label_and_crops_stay_inside():
-    data = read("phantoms", (32, 32), 0.01)
-    images, labels = draw(data, 30, (8, 16), 0, 0)
-    assert images.shape == (30, 1, 8, 16)
-    assert labels.shape == (30, 8, 16)
-    assert all(bool(label.any()) for label in labels[::3])
-    assert not all(bool(label.any()) for label in labels)
+def test_every_third_crop_of_a_native_image_lies_over_a_label():
+    chosen = settings("phantoms", 0.01, size=(64, 64), window="8x8", batch=64, augment="none")
+    data = read_labelled(chosen)
+    batch = make_loader(data, chosen).make(0)
+    assert batch.images.shape == (64, 1, 8, 8)
+    assert batch.labels.shape == (64, 8, 8)
+    share = float(batch.labels.flatten(1).any(1).float().mean())
+    everywhere = np.mean([case.label.mean() for case in data.train])
+    assert 0.3 < share < 0.75
+    assert everywhere < 0.1
