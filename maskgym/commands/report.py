@@ -10,7 +10,7 @@ import tyro
 
 
 @dataclass(frozen=True)
-class Report:
+class WriteReport:
     """Write one self-contained HTML page about a study, and the same as Markdown; an unfinished study will do."""
 
     study: Annotated[Path, tyro.conf.Positional]

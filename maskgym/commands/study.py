@@ -1,25 +1,26 @@
-"""`maskgym study`: run every cell of a study, show its plan, or say how far it is."""
+"""`maskgym study`: run every job of a study, write it as a Snakefile, show its plan, or say how far it is."""
 
 from __future__ import annotations
 
-import time
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
-    from maskgym.studies.engines import Engine
-    from maskgym.studies.plan import Cell
-    from maskgym.studies.standing import Standing
+    from maskgym.studies.job import Record
+    from maskgym.studies.plan import Job
+    from maskgym.studies.read import Study
+    from maskgym.studies.run import Engine
 
 
 @dataclass(frozen=True)
-class Study:
-    """Run data sets x methods x label shares x seeds; started again, it goes on where it stopped."""
+class RunStudy:
+    """Run data sets x methods x label shares x seeds; the same command again goes on where it stopped."""
 
     study: Annotated[Path, tyro.conf.Positional]
     """The study file (TOML)."""
@@ -28,124 +29,187 @@ class Study:
     data: tuple[str, ...] = ()
     """Data sets instead of those the file names."""
     engine: Literal["local", "ray"] = "local"
-    """Where cells run: as processes of this machine, or on a Ray cluster."""
+    """Where jobs run: as processes of this machine, or on a Ray cluster."""
+    to: Literal["", "snakemake"] = ""
+    """Run nothing, but write the plan for another program: a Snakefile."""
     workers: int = 1
-    """Cells that run at once, each with one thread; a cluster runs as many as it has CPUs."""
+    """Jobs that run at once, each with one thread; a cluster runs as many as it has CPUs."""
     address: str = ""
     """Of a Ray cluster, as 10.0.0.1:6379 or auto; empty = $RAY_ADDRESS, else Ray on this machine alone."""
+    fresh: bool = False
+    """Start over: what the folder holds of this study is deleted first."""
     dry_run: bool = False
-    """Print the cells, where each stands and how long the rest may take; run nothing."""
+    """Print the jobs, where each stands and how long the rest may take; run nothing."""
 
     def __call__(self) -> int:
-        """Read, plan, run."""
-        from maskgym.studies.engines import run_all
-        from maskgym.studies.standing import span
-        from maskgym.studies.study import keep, read_study
+        """Read, check, plan, run."""
+        from maskgym.studies.plan import plan
+        from maskgym.studies.read import keep, read_study
 
         if self.workers < 1:
             raise BadInput(f"workers {self.workers} must be at least 1")
         if self.address and self.engine != "ray":
             raise BadInput(f"--address {self.address} is that of a Ray cluster: add --engine ray")
         out = self.out or Path("study") / self.study.stem
+        study = read_study(self.study, self.data)
+        _check(study)
         if self.dry_run:
-            return self._plan(out, read_study(self.study, self.data).cells(out))
-        cells = keep(self.study, out, self.data)
+            return self._show(out, plan(study, out))
+        if self.fresh:
+            _clear(out)
+        jobs = plan(keep(self.study, out, self.data), out)
+        if self.to == "snakemake":
+            from maskgym.studies.snakemake import write_snakefile
+
+            file = write_snakefile(jobs, out)
+            print(f"wrote {file}: snakemake --snakefile {shlex.quote(str(file))} --cores {self.workers}")
+            return 0
+        return self._run(out, jobs)
+
+    def _run(self, out: Path, jobs: list[Job]) -> int:
+        from maskgym.studies.run import run_all
+        from maskgym.studies.status import estimate, span, status
+
         ended = 0
 
-        def heard(cell: Cell, told: dict[str, Any]) -> None:
+        def heard(job: Job, told: Record) -> None:
             nonlocal ended
             ended += 1
-            print(f"{cell.name}: {told['state']}, {span(told['seconds'])}{_rest(out, cells, engine.room)}", flush=True)
+            statuses = status(out, jobs)
+            done = sum(one.state == "finished" for one in statuses)
+            rest = estimate(statuses, engine.room)
+            print(f"{job.name}: {told['state']}, {span(told['seconds'])}; {done} of {len(jobs)}, {rest}", flush=True)
 
         try:
             engine = self._engine(out)
-            wrong = run_all(out, cells, engine, heard)
+            wrong = run_all(out, jobs, engine, heard)
         except KeyboardInterrupt:
-            print(f"interrupted; {ended} cells ended in this start. The same command goes on where it stopped.")
+            print(f"interrupted; {ended} jobs ended in this start. The same command goes on where it stopped.")
             return 130
         if wrong:
             print("\n".join(f"{name}: {why}" for name, why in wrong.items()))
-            print(f"{len(wrong)} of {len(cells)} cells are not finished; the same command tries them again")
+            print(f"{len(wrong)} of {len(jobs)} jobs are not finished; the same command tries them again")
             return 1
-        print(f"all {len(cells)} cells finished: {out}")
+        print(f"all {len(jobs)} jobs finished: {out}")
         return 0
 
     def _engine(self, out: Path) -> Engine:
-        from maskgym.studies.engines import Local
         from maskgym.studies.on_ray import OnRay
+        from maskgym.studies.run import Local
 
         return OnRay(out, self.address, self.workers) if self.engine == "ray" else Local(out, self.workers)
 
-    def _plan(self, out: Path, cells: list[Cell]) -> int:
-        from maskgym.studies.standing import stand
+    def _show(self, out: Path, jobs: list[Job]) -> int:
+        from maskgym.studies.status import estimate, status
 
-        standings = stand(out, cells)
-        for one in standings:
-            print(f"{one.state:<9} {one.cell.name}: maskgym {' '.join(one.cell.words)}")
-        print(f"{len(cells)} cells; {_estimate(standings, self.workers)}")
+        statuses = status(out, jobs)
+        for one in statuses:
+            print(f"{one.state:<9} {one.job.name}: {shlex.join(['maskgym', *one.job.words])}")
+        print(f"{len(jobs)} jobs; {estimate(statuses, self.workers)}")
         return 0
 
 
 @dataclass(frozen=True)
-class Status:
+class StudyStatus:
     """Say how far a study is: what is finished, what runs, what failed and why, and how long the rest may take."""
 
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the study."""
     workers: int = 1
-    """Cells that run at once, for the estimate."""
+    """Jobs that run at once, for the estimate."""
 
     def __call__(self) -> None:
         """Look, and print a table."""
         from rich.console import Console
         from rich.table import Table
 
-        from maskgym.studies.standing import STATES, span, stand
-        from maskgym.studies.study import KEPT, read_study
+        from maskgym.studies.plan import plan
+        from maskgym.studies.status import STATES, estimate, span, status
 
-        if not (self.out / KEPT).exists():
-            raise BadInput(f"{self.out} holds no study: give the folder that `maskgym study --out` was given")
-        standings = stand(self.out, read_study(self.out / KEPT).cells(self.out))
+        statuses = status(self.out, plan(_kept(self.out), self.out))
         table = Table(title=f"{self.out}", title_justify="left", box=None, padding=(0, 2, 0, 0))
         for heading in ("", *STATES, "time spent", "one takes"):
             table.add_column(heading, justify="left" if heading == "" else "right", no_wrap=True)
-        for kind in (*dict.fromkeys(one.cell.kind for one in standings), "all"):
-            of_kind = [one for one in standings if kind in (one.cell.kind, "all")]
+        for kind in (*dict.fromkeys(one.job.kind for one in statuses), "all"):
+            of_kind = [one for one in statuses if kind in (one.job.kind, "all")]
             counts = [sum(one.state == name for one in of_kind) for name in STATES]
-            seconds = [float(one.told["seconds"]) for one in of_kind if one.state == "finished"]
+            seconds = [float(one.record["seconds"]) for one in of_kind if one.state == "finished"]
             usual = span(sum(seconds) / len(seconds)) if seconds and kind != "all" else ""
             table.add_row(kind, *(str(count or "") for count in counts), span(sum(seconds)), usual)
         console = Console(highlight=False, soft_wrap=True)
         console.print(table)
-        for one in standings:
+        for one in statuses:
             if one.state == "failed":
-                console.print(f"failed   {one.cell.name}: {one.told['error'][-1]}", style="red", markup=False)
+                console.print(f"failed   {one.job.name}: {one.record['error'][-1]}", style="red", markup=False)
             elif one.state == "running":
-                since = span(time.time() - float(one.told.get("since", time.time())))
-                where = f"process {one.told.get('pid')} on {one.told.get('host')}, for {since}"
-                console.print(f"running  {one.cell.name}: {where}", markup=False)
-        console.print(_estimate(standings, self.workers))
+                where = f"process {one.record.get('pid')} on {one.record.get('host')}"
+                console.print(f"running  {one.job.name}: {where}, for {span(one.record['seconds'])}", markup=False)
+        console.print(estimate(statuses, self.workers))
 
 
-def _estimate(standings: list[Standing], workers: int) -> str:
-    """How long the rest may take."""
-    from maskgym.studies.standing import left, span
+@dataclass(frozen=True)
+class StudyControl:
+    """Say whether the positive control of a study holds: random masks beat a random start. Exit code 1 where not."""
 
-    seconds, unknown = left(standings)
-    if not any(one.left is None or one.left for one in standings):
-        return "all finished"
-    of_kinds = f"unknown for {', '.join(unknown)}, of which none has finished yet"
-    if not seconds:
-        return f"time: {of_kinds}"
-    at_once = f"with {workers} at once" if workers > 1 else "one after another"
-    return f"left: about {span(seconds / workers)} {at_once}" + (f", and {of_kinds}" if unknown else "")
+    study: Annotated[Path, tyro.conf.Positional]
+    """Folder of the study."""
+    place: str = "data0"
+    """Folder of the data set inside it."""
+    runs: int = 0
+    """Fine-tunings that must have been finished."""
+    out: Path | None = None
+    """A JSON file to write the metrics to where the control holds."""
+
+    def __call__(self) -> int:
+        """Compare, print, write."""
+        import json
+
+        from maskgym.files import write_text
+        from maskgym.studies.worth import control
+
+        study = _kept(self.study)
+        if study.control is None:
+            raise BadInput(f"{self.study} has no [control]: name one in the study file")
+        held, sentence, metrics = control(self.study, study, self.place)
+        if metrics["runs"] < self.runs:
+            raise BadInput(f"{self.study} has {metrics['runs']} of {self.runs} fine-tunings of its control: run them")
+        print(sentence)
+        if held and self.out:
+            write_text(self.out, json.dumps(metrics | {"said": sentence}, indent=1))
+        return 0 if held else 1
 
 
-def _rest(out: Path, cells: list[Cell], workers: int) -> str:
-    """How many cells are finished, and the time the others may take if all of it is known."""
-    from maskgym.studies.standing import left, span, stand
+def _kept(out: Path) -> Study:
+    from maskgym.studies.read import KEPT, read_study
 
-    standings = stand(out, cells)
-    seconds, unknown = left(standings)
-    done = sum(one.state == "finished" for one in standings)
-    return f"; {done} of {len(cells)}" + (f", about {span(seconds / workers)} left" if seconds and not unknown else "")
+    if not (out / KEPT).exists():
+        raise BadInput(f"{out} holds no study: give the folder that `maskgym study --out` was given")
+    return read_study(out / KEPT)
+
+
+def _check(study: Study) -> None:
+    """Check every value by what the commands are made from."""
+    from maskgym.commands.par import Par
+    from maskgym.commands.score import Score
+    from maskgym.commands.train import Train
+    from maskgym.studies.check import check
+
+    check(study, {"train": Train, "score": Score, "par": Par})
+
+
+def _clear(out: Path) -> None:
+    """Delete what a study left in its folder, and nothing else; refused while one of its jobs is at work."""
+    import shutil
+
+    from maskgym.studies.plan import plan
+    from maskgym.studies.read import KEPT
+    from maskgym.studies.status import status
+
+    if not (out / KEPT).exists():
+        return
+    running = [one.job.name for one in status(out, plan(_kept(out), out)) if one.state == "running"]
+    if running:
+        raise BadInput(f"{out}: {running[0]} is at work: stop that study before --fresh")
+    for entry in [*out.glob("data[0-9]*"), *out.glob("extra[0-9]*"), out / "jobs"]:
+        shutil.rmtree(entry, ignore_errors=True)
+    (out / KEPT).unlink()

@@ -1,1 +1,1 @@
-"""The report of a study: read its files, say what they come to, write one HTML page and Markdown beside it."""
+"""What a study came to, as a page to open and as Markdown."""

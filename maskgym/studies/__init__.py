@@ -1,1 +1,1 @@
-"""Studies: data sets x methods x label shares x seeds, as command lines with the files they leave."""
+"""Studies: data sets x methods x label shares x seeds, as a graph of command lines with the files they leave."""

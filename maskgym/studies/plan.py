@@ -1,181 +1,193 @@
-"""The plan of a study: data sets x methods x label shares x seeds, as command lines that need each other's results."""
+"""The plan of a study: a graph of command lines, each with the file it leaves last and the jobs it needs."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from maskgym.studies.read import Method, Options, Stage, Study, trained_first
+
 Needs = tuple[str, ...]
-PAR = ("queries",)  # of [score], what only the search for par is told
-BOTH = ("ratio", "images", "split", "device")  # what par and score are told alike
+PAR = ("evaluations", "queries")  # of [score], what only the search for par is told
+BOTH = ("ratio", "images", "split", "device", "reward", "reference")  # what par and score are told alike
+_SIZES = ("image_size", "patch_size")
+_RESULTS = ("finetune", "score", "control")  # what a study is run for; other jobs are there for these
 
 
 @dataclass(frozen=True)
-class Cell:
+class Job:
     """One command of a study: it is finished when it ended well and the file it leaves last is there."""
 
     name: str
+    """Its folder inside the study's, or its file there without the ending."""
     kind: str
     words: tuple[str, ...]
+    """What `maskgym` is told."""
     leaves: Path
     needs: Needs = ()
+    place: str = ""
+    """The folder of its data set, as data0."""
+    method: str = ""
+    seed: int = -1
+    share: float = 0.0
+    label_seed: int | None = None
+
+
+def plan(study: Study, out: Path) -> list[Job]:
+    """Write down every command after those it needs; what several need is made once, what nobody needs not at all."""
+    jobs: dict[str, Job] = {}
+    for job in _all_jobs(study, out):
+        jobs.setdefault(job.name, job)
+    wanted: set[str] = set()
+    for job in reversed(jobs.values()):
+        if job.kind in _RESULTS or job.name in wanted:
+            wanted.update((job.name, *job.needs))
+    return [job for job in jobs.values() if job.name in wanted]
+
+
+def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
+    sources = [_Source(study, out, spec, place) for place, spec in enumerate(study.sources)]
+    for source in sources:
+        yield from source.stages()
+    for source in sources[: len(study.data)]:
+        control = study.control
+        first = [m for m in study.methods if control and m.name in (control.method, control.over)]
+        for method in first:
+            yield from source.method(method, sources)
+        if control:
+            needs = [name for method in first for name in source.finetunes(method)]
+            file = out / source.name / "control.json"
+            words = ("study", "control", str(out), "--place", source.name)
+            words = (*words, "--runs", str(len(needs)), "--out", str(file))
+            yield Job(f"{source.name}/control", "control", words, file, tuple(needs), source.name)
+        for method in study.methods:
+            for job in source.method(method, sources) if method not in first else ():
+                yield replace(job, needs=(*job.needs, f"{source.name}/control")) if control else job
+        if study.score is not None:
+            for method in study.methods:
+                if method.recipe and source.same_game(method):
+                    yield source.score(method, study.score)
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A reconstructor or a policy: trained once for each data set, used by many cells."""
-
-    name: str
-    on: int | None = None
-    """Place of the one data set it is trained on, to be carried to all; None: on each."""
-    agent: str = ""
-    """Whose policy it is; a reconstructor has none."""
-    reconstructor: str = ""
-    """The reconstructor that a policy plays against."""
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to start fine-tuning: a recipe of pre-training with its own settings, or no recipe for a random start."""
-
-    name: str
-    recipe: str = ""
-    pretrain: dict[str, Any] = field(default_factory=dict)
-    finetune: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a study file says."""
-
-    data: tuple[str, ...]
-    methods: tuple[Method, ...]
-    shares: tuple[float, ...] = (0.1,)
-    seeds: tuple[int, ...] = (0,)
-    pretrain: dict[str, Any] = field(default_factory=dict)
-    finetune: dict[str, Any] = field(default_factory=dict)
-    reconstructors: tuple[Stage, ...] = ()
-    policies: tuple[Stage, ...] = ()
-    score: dict[str, Any] | None = None
-
-    def cells(self, out: Path) -> list[Cell]:
-        """Write down every command and what it needs before it; what several cells use is made once."""
-        return [cell for place in range(len(self.data)) for cell in _Place(self, out, place).cells()]
-
-
-@dataclass(frozen=True)
-class _Place:
-    """The cells of one data set."""
+class _Source:
+    """The jobs of one data set."""
 
     study: Study
     out: Path
+    spec: str
     place: int
 
     @property
     def name(self) -> str:
-        return f"data{self.place}"
+        """The folder of the data set: data0 to fine-tune on, extra0 only to pre-train on."""
+        count = len(self.study.data)
+        return f"data{self.place}" if self.place < count else f"extra{self.place - count}"
 
     @property
-    def phantoms(self) -> bool:
-        """Phantoms bring their own split."""
-        return self.study.data[self.place].split("?")[0] == "phantoms"
+    def split(self) -> tuple[Needs, tuple[str, ...]]:
+        """The job that splits it by patient, and the words that say so; phantoms bring their own split."""
+        if self.spec.partition("?")[0] == "phantoms":
+            return (), ()
+        return (f"{self.name}/split",), ("--split-file", str(self.out / self.name / "split.json"))
 
-    @property
-    def split(self) -> Needs:
-        return () if self.phantoms else (f"{self.name}/split",)
-
-    def cells(self) -> Iterator[Cell]:
-        if not self.phantoms:
+    def stages(self) -> Iterator[Job]:
+        """The split, reconstructors, policies and par."""
+        needs, _ = self.split
+        if needs:
             file = self.out / self.name / "split.json"
-            words = ("data", "split", self.study.data[self.place], "--out", str(file))
-            yield Cell(f"{self.name}/split", "split", words, file)
-        for stage in (*self.study.reconstructors, *self.study.policies):
+            yield Job(needs[0], "split", ("data", "split", self.spec, "--out", str(file)), file, place=self.name)
+        for stage in self.study.stages:
             if stage.on in (None, self.place):
                 yield self._policy(stage) if stage.agent else self._reconstructor(stage)
-        if self.study.score is not None:
-            yield self._par(self.study.score)
-        for method in self.study.methods:
-            for seed in self.study.seeds:
-                if method.recipe:
-                    yield self._pretrain(method, seed)
-                for share in self.study.shares:
-                    yield self._finetune(method, seed, share)
-            if method.recipe and self.study.score is not None and self._same_game(method):
-                yield self._score(method, self.study.score)
+        if self.study.score is not None and self.place < len(self.study.data):
+            told = {key: value for key, value in self.study.score.items() if key in (*PAR, *BOTH)}
+            network, file = self.study.reconstructors[0], self.out / self.name / "par.safetensors"
+            words, needs = self._game(network, told)
+            yield Job(f"{self.name}/par", "par", ("par", "--out", str(file), *words), file, needs, self.name)
 
-    def _reconstructor(self, stage: Stage) -> Cell:
-        own = {key if key in ("image_size", "patch_size") else f"train.{key}": x for key, x in stage.options.items()}
-        words = (
-            "reconstructor",
-            "train",
-            "--out",
-            str(self._folder(stage)),
-            *self._data(),
-            *_options(self._sizes | own),
-        )
-        return Cell(
-            f"{self.name}/{stage.name}", "reconstructor", words, self._folder(stage) / "held_out.png", self.split
-        )
+    def method(self, method: Method, sources: list[_Source]) -> Iterator[Job]:
+        """Pre-training and fine-tuning under one method."""
+        for seed in self.study.seeds:
+            before: tuple[Job, ...] = ()
+            if method.recipe:
+                told = self.study.pretrain_options(method)
+                home = next((one for one in sources if one.spec == told.get("data")), self)
+                before = (home.pretrain(method, seed, told),)
+                yield from before
+            for share in self.study.shares:
+                for draw in self.study.label_seeds:
+                    yield self._finetune(method, seed, share, draw, before)
 
-    def _policy(self, stage: Stage) -> Cell:
-        network = self._stage(stage.reconstructor)
-        words = ("train", stage.agent, "--out", str(self._folder(stage)), *self._game(network, stage.options))
-        needs = (*self.split, self._named(network))
-        return Cell(f"{self.name}/{stage.name}", "policy", words, self._folder(stage) / "agent.json", needs)
-
-    def _par(self, told: dict[str, Any]) -> Cell:
-        network, file = self.study.reconstructors[0], self.out / self.name / "par.safetensors"
-        own = {key: value for key, value in told.items() if key in (*PAR, *BOTH)}
-        words = ("par", "--out", str(file), *self._game(network, own))
-        return Cell(f"{self.name}/par", "par", words, file, (*self.split, self._named(network)))
-
-    def _score(self, method: Method, told: dict[str, Any]) -> Cell:
-        network, name = self.study.reconstructors[0], f"{self.name}/{method.name}/score"
-        agent, seeds, needs = self._player(method)
-        own = {"seeds": seeds} | {key: value for key, value in told.items() if key not in PAR}
-        folder, par = self.out / name, str(self.out / self.name / "par.safetensors")
-        words = ("score", agent, "--out", str(folder), "--par", par, *self._game(network, own))
-        before = (*self.split, self._named(network), f"{self.name}/par", *needs)
-        return Cell(name, "score", words, folder / "score.json", before)
-
-    def _pretrain(self, method: Method, seed: int) -> Cell:
+    def pretrain(self, method: Method, seed: int, told: Options) -> Job:
+        """Pre-training under one method and seed."""
         name = f"{self.name}/{method.name}/seed{seed}/pretrain"
-        told, needs = self.study.pretrain | method.pretrain, self.split
-        for option in ("agent", "reconstructor"):
-            if stage := self._stage(told.get(option, "")):
-                told = told | {option: _player(stage, self._folder(stage)) if stage.agent else str(self._folder(stage))}
-                needs = (*needs, self._named(stage))
-        words = (
-            "pretrain",
-            "--recipe",
-            method.recipe,
-            *self._data(),
-            "--seed",
-            str(seed),
-            "--out",
-            str(self.out / name),
-        )
-        return Cell(name, "pretrain", (*words, *_options(told)), self.out / name / "model.safetensors", needs)
+        own, needs = self._resolved({key: value for key, value in told.items() if key != "data"})
+        words = ("pretrain", "--recipe", method.recipe, *self._data(), "--seed", str(seed))
+        words = (*words, "--out", str(self.out / name), *_options(own))
+        leaves = self.out / name / "model.safetensors"
+        return Job(name, "pretrain", words, leaves, (*self.split[0], *needs), self.name, method.name, seed)
 
-    def _finetune(self, method: Method, seed: int, share: float) -> Cell:
-        before, name = f"{self.name}/{method.name}/seed{seed}", f"share{share:g}"
-        folder, needs = self.out / before / name, self.split
+    def finetunes(self, method: Method) -> list[str]:
+        """Names of all fine-tunings of a method."""
+        study = self.study
+        axes = [(seed, share, draw) for seed in study.seeds for share in study.shares for draw in study.label_seeds]
+        return [self._finetune_name(method, *one) for one in axes]
+
+    def _finetune_name(self, method: Method, seed: int, share: float, draw: int | None) -> str:
+        name = f"{self.name}/{method.name}/seed{seed}/share{share:g}"
+        return name if draw is None else f"{name}/labels{draw}"
+
+    def _finetune(self, method: Method, seed: int, share: float, draw: int | None, before: tuple[Job, ...]) -> Job:
+        name, needs = self._finetune_name(method, seed, share, draw), self.split[0]
         weights = "none"
-        if method.recipe:
-            weights, needs = str(self.out / before / "pretrain"), (*needs, f"{before}/pretrain")
+        for job in before:
+            weights, needs = str(job.leaves.parent), (*needs, job.name)
+        own = self.study.finetune | method.finetune | ({} if draw is None else {"label_seed": draw})
         words = ("finetune", "--weights", weights, *self._data(), "--label-share", f"{share:g}", "--seed", str(seed))
-        own = _options(self.study.finetune | method.finetune)
-        return Cell(f"{before}/{name}", "finetune", (*words, "--out", str(folder), *own), folder / "scores.json", needs)
+        words, folder = (*words, "--out", str(self.out / name), *_options(own)), self.out / name
+        return Job(name, "finetune", words, folder / "scores.json", needs, self.name, method.name, seed, share, draw)
+
+    def score(self, method: Method, told: Options) -> Job:
+        """A method's agent plays the game that all share."""
+        name = f"{self.name}/{method.name}/score"
+        agent, runs, needs = self._player(method)
+        own = {"seeds": runs} | {key: value for key, value in told.items() if key not in PAR}
+        words, game = self._game(self.study.reconstructors[0], own)
+        par = str(self.out / self.name / "par.safetensors")
+        words = ("score", agent, "--out", str(self.out / name), "--par", par, *words)
+        needs = tuple(dict.fromkeys((*game, f"{self.name}/par", *needs)))
+        return Job(name, "score", words, self.out / name / "score.json", needs, self.name, method.name)
+
+    def same_game(self, method: Method) -> bool:
+        """Points are of one game: methods with other patches, images or data are not scored."""
+        told = self.study.pretrain_options(method)
+        return told.get("data", self.spec) == self.spec and all(told[key] == self.study.pretrain[key] for key in _SIZES)
+
+    def _reconstructor(self, stage: Stage) -> Job:
+        own = {key if key in _SIZES else f"train.{key}": value for key, value in stage.options.items()}
+        folder = self._folder(stage)
+        words = ("reconstructor", "train", "--out", str(folder), *self._data(), *_options(self._sizes | own))
+        return Job(self._named(stage), "reconstructor", words, folder / "held_out.png", self.split[0], self.name)
+
+    def _policy(self, stage: Stage) -> Job:
+        network = self.study.stage(stage.reconstructor)
+        assert network is not None
+        own, more = self._resolved(stage.options)
+        words, needs = self._game(network, own)
+        words = ("train", stage.agent, "--out", str(self._folder(stage)), *words)
+        needs = tuple(dict.fromkeys((*needs, *more)))
+        return Job(self._named(stage), "policy", words, self._folder(stage) / "agent.json", needs, self.name)
 
     def _player(self, method: Method) -> tuple[str, int, Needs]:
-        """Who plays for a method, in how many runs, and which cells make it: its policy, else its agent by name."""
-        spec = agent_of(self.study, method)
-        if stage := self._stage(spec):
-            return _player(stage, self._folder(stage)), 1, (self._named(stage),)
-        seeds = self.study.seeds
+        """Who plays for a method, in how many runs, and which jobs make it: its policy, else its agent by name."""
+        spec, seeds = self.study.agent_of(method), self.study.seeds
+        if self.study.stage(spec) or "{" in spec:
+            told, needs = self._resolved({"agent": spec})
+            return told["agent"], 1, needs
         if not trained_first(spec):
             return spec, len(seeds), ()
         folder, counted = self.out / self.name / method.name, seeds == tuple(range(len(seeds)))
@@ -183,56 +195,46 @@ class _Place:
         where = folder / ("seed{seed}" if counted else f"seed{seeds[0]}") / "pretrain" / "policy"
         return f"{spec.partition('?')[0]}:{where}", len(seeds) if counted else 1, needs if counted else needs[:1]
 
-    def _same_game(self, method: Method) -> bool:
-        """Points are of one game: methods with patches or images of another size are not scored."""
-        return all(method.pretrain.get(key, value) == value for key, value in self._sizes.items())
+    def _resolved(self, told: Options) -> tuple[Options, Needs]:
+        """Put the folder of a stage where it is named: as a whole value, or as {NAME} inside one."""
+        resolved, needs = {}, []
+        for key, value in told.items():
+            for stage in self.study.stages if isinstance(value, str) else ():
+                folder, name = str(self._folder(stage)), f"{{{stage.name}}}"
+                if value == stage.name and key in ("agent", "reconstructor", "reference"):
+                    value, named = f"{stage.agent.partition('?')[0]}:{folder}" if stage.agent else folder, True
+                else:
+                    value, named = value.replace(name, folder), name in value
+                needs += [self._named(stage)] if named else []
+            resolved[key] = value
+        return resolved, tuple(dict.fromkeys(needs))
 
-    @property
-    def _sizes(self) -> dict[str, Any]:
-        return {key: self.study.pretrain[key] for key in ("image_size", "patch_size") if key in self.study.pretrain}
-
-    def _game(self, network: Stage | None, own: dict[str, Any]) -> tuple[str, ...]:
-        """The options by which train, par and score know the game."""
-        assert network is not None
+    def _game(self, network: Stage, own: Options) -> tuple[tuple[str, ...], Needs]:
+        """The options by which train, par and score know the game, and the jobs that it stands on."""
+        own, needs = self._resolved(own)
         told = self._sizes | own
         env = "MaskMIM3D-v0" if str(told["image_size"]).count("x") == 2 else "MaskMIM-v0"
-        split = () if self.phantoms else ("--split-file", str(self.out / self.name / "split.json"))
-        words = ("--env", env, "--data", self.study.data[self.place], "--reconstructor", str(self._folder(network)))
-        return (*words, *split, *_options(told))
+        needs_split, words = self.split
+        words = ("--env", env, "--data", self.spec, "--reconstructor", str(self._folder(network)), *words)
+        return (*words, *_options(told)), (*needs_split, self._named(network), *needs)
+
+    @property
+    def _sizes(self) -> Options:
+        return {key: self.study.pretrain[key] for key in _SIZES if key in self.study.pretrain}
 
     def _data(self) -> tuple[str, ...]:
-        split = () if self.phantoms else ("--split-file", str(self.out / self.name / "split.json"))
-        return ("--data", self.study.data[self.place], *split)
+        return ("--data", self.spec, *self.split[1])
 
-    def _stage(self, name: str) -> Stage | None:
-        return next((one for one in (*self.study.reconstructors, *self.study.policies) if one.name == name), None)
-
-    def _named(self, stage: Stage | None) -> str:
-        assert stage is not None
-        return f"data{self.place if stage.on is None else stage.on}/{stage.name}"
+    def _named(self, stage: Stage) -> str:
+        return f"{self.name if stage.on is None else f'data{stage.on}'}/{stage.name}"
 
     def _folder(self, stage: Stage) -> Path:
         return self.out / self._named(stage)
 
 
-def agent_of(study: Study, method: Method) -> str:
-    """Who masks when a method pre-trains: as it says, as the study says, as the recipe says."""
-    from maskgym.pretrain.recipes import recipe
-
-    return str((recipe(method.recipe) | study.pretrain | method.pretrain).get("agent", "random"))
-
-
-def trained_first(spec: str) -> bool:
-    """Whether an agent is trained in an environment before it masks, and is not loaded from a folder."""
-    from maskgym import learner
-    from maskgym.registry import agent_class
-
-    name, _, folder = spec.partition("?")[0].partition(":")
-    return not folder and learner.trained_first(agent_class(name))
-
-
-def _player(stage: Stage, folder: Path) -> str:
-    return f"{stage.agent.partition('?')[0]}:{folder}"
+def at_home(words: tuple[str, ...], out: Path) -> list[str]:
+    """The words of a job without the place of the study's folder, which may be moved, or named otherwise."""
+    return [word.replace(f"{out}{os.sep}", "") for word in words]
 
 
 def _options(told: dict[str, Any]) -> tuple[str, ...]:

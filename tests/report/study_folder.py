@@ -1,4 +1,4 @@
-"""Make a study's folder up: the files that its cells leave, with scores that the test knows."""
+"""Make a study's folder up: the files that its jobs leave, with scores that the test knows."""
 
 import csv
 import json
@@ -6,6 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from maskgym.studies.job import path
+from maskgym.studies.plan import at_home, plan
+from maskgym.studies.read import read_study
 
 METRICS = ("DSC", "PPV", "SEN", "IoU", "HD95", "BIoU", "NSD")
 
@@ -33,14 +37,14 @@ def run(
         "labelled": ["p1", "p2"],
         "distances_in": "pixels",
         "patients": patients,
-        "per_slice": {region: dict.fromkeys(METRICS, float(np.mean(known))) for region in regions},
+        "per_slice": {region: dict.fromkeys(METRICS, float(np.mean(known)) + 0.01) for region in regions},
     }
     (folder / "scores.json").write_text(json.dumps(told | more))
     (folder / "settings.json").write_text(json.dumps({"seed": seed, "steps": 40, "recipe_settings": {"lr": 0.001}}))
     steps = np.arange(10, 41, 10)
     curve(folder, {"step": steps, "val DSC": np.mean(known) * steps / 40})
     Image.new("RGB", (60, 40), "navy").save(folder / "predictions.png")
-    cell(out, f"{place}/{method}/seed{seed}/share{share:g}", "finetune", 30)
+    record(out, f"{place}/{method}/seed{seed}/share{share:g}", 30)
     return folder
 
 
@@ -53,7 +57,8 @@ def pretraining(out: Path, method: str, seed: int, place: str = "data0", **setti
     steps = np.arange(1, 5) * 10
     curve(folder, {"step": steps, "held-out loss": 2 / steps, "patch mean": np.full(4, 0.1)})
     Image.new("RGB", (60, 40), "black").save(folder / "pictures" / "epoch-0002.png")
-    cell(out, f"{place}/{method}/seed{seed}/pretrain", "pretrain", 90)
+    (folder / "model.safetensors").touch()
+    record(out, f"{place}/{method}/seed{seed}/pretrain", 90)
     return folder
 
 
@@ -64,6 +69,7 @@ def points(out: Path, method: str, value: float, place: str = "data0") -> None:
             "agent": agent,
             "ratio": ratio,
             "mode": mode,
+            "reward": told / 100,
             "points": {"value": told - 10 * (ratio < 0.7), "low": told - 2, "high": told + 2},
         }
         for agent, told in {"random": 0.5, "variance": 40.0, method: value}.items()
@@ -75,11 +81,12 @@ def points(out: Path, method: str, value: float, place: str = "data0") -> None:
     (folder / "score.json").write_text(json.dumps({"lines": lines}))
 
 
-def cell(out: Path, name: str, kind: str, seconds: float, state: str = "finished", **more) -> None:
-    """What the study noted of a cell."""
-    (out / "cells").mkdir(parents=True, exist_ok=True)
-    told = {"cell": name, "kind": kind, "words": [], "seconds": seconds, "state": state}
-    (out / "cells" / f"{name.replace('/', '--')}.json").write_text(json.dumps(told | more))
+def record(out: Path, name: str, seconds: float, state: str = "finished", **more) -> None:
+    """What the study noted of a job."""
+    job = next(job for job in plan(read_study(out / "study.json"), out) if job.name == name)
+    told = {"words": at_home(job.words, out), "seconds": seconds, "state": state, "versions": {"torch": "9.9"}}
+    path(out, job).parent.mkdir(parents=True, exist_ok=True)
+    path(out, job).write_text(json.dumps(told | more))
 
 
 def curve(folder: Path, columns: dict[str, np.ndarray]) -> None:

@@ -1,25 +1,26 @@
 """The report of a study folder whose scores the test made up: known figures in, known figures out."""
 
+import base64
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 
 from maskgym.cli import run as maskgym
 from maskgym.errors import BadInput
-from maskgym.report.blocks import Gallery, Table
-from maskgym.report.contents import build
-from maskgym.report.html import html
-from maskgym.report.markdown import markdown
-from maskgym.report.read import read
-from maskgym.report.write import report
-from tests.report.study_folder import cell, points, pretraining, run
+from maskgym.report import charts
+from maskgym.report.load import load
+from maskgym.report.page import Gallery, Rows
+from maskgym.report.write import as_jpeg, build, render, report
+from maskgym.studies.read import keep
+from tests.report.study_folder import points, pretraining, record, run
 
-PLAN = 'data = ["phantoms"]\nseeds = [0, 1]\nshares = [0.1]\n' + "".join(
-    f'[[method]]\nname = "{name}"\n' + ("" if name == "scratch" else f'recipe = "{name}"\n')
-    for name in ("scratch", "random", "hpm")
-)
+METHODS = {"scratch": "", "random": "random", "hpm": "selfmedhpm"}
+PLAN = 'data = ["phantoms"]\nseeds = [0, 1]\nshares = [0.1]\n'
+TABLES = '[pretrain]\nimage_size = "32x32"\npatch_size = 4\n'
+SCORE = "[reconstructor]\n[score]\n"
 DSC = {
     ("scratch", 0): {"p1": 0.2, "p2": 0.4, "p3": None},
     ("scratch", 1): {"p1": 0.3, "p2": 0.5, "p3": None},
@@ -30,12 +31,25 @@ DSC = {
 }
 
 
+def plan(folder, top=PLAN, tables="", **methods):
+    """Write the study file of a folder; keywords are more methods with their recipes."""
+    listed = METHODS | methods
+    file = folder.parent / f"{folder.name}.toml"
+    file.write_text(top + TABLES + tables + "".join(_method(name, recipe) for name, recipe in listed.items()))
+    (folder / "study.json").unlink(missing_ok=True)
+    keep(file, folder)
+
+
+def _method(name, recipe):
+    return f"[[method]]\nname = {json.dumps(name)}\n" + (f'recipe = "{recipe}"\n' if recipe else "")
+
+
 def make(folder):
+    plan(folder)
     for (method, seed), dsc in DSC.items():
         run(folder, method, seed, dsc)
         if method != "scratch":
             pretraining(folder, method, seed)
-    (folder / "study.toml").write_text(PLAN)
     return folder
 
 
@@ -46,7 +60,7 @@ def study(tmp_path):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    return build(read(make(tmp_path_factory.mktemp("reports") / "mine")))
+    return build(load(make(tmp_path_factory.mktemp("reports") / "mine")))
 
 
 def tables(made, words):
@@ -54,7 +68,7 @@ def tables(made, words):
         block
         for section in made.sections
         for block in section.blocks
-        if isinstance(block, Table) and words in block.caption
+        if isinstance(block, Rows) and words in block.caption
     ]
     assert found, words
     return found
@@ -113,57 +127,15 @@ def test_differences_are_paired_and_the_probability_counts_pairs(made):
     row = rows(tables(made, "lesion: paired differences")[0])["hpm"]
     assert row["DSC above random masks"].text == "+0.100"
     assert row["P(better than random masks)"].text == f"{(1 + (0.5 + 0 + 1 + 1) / 4) / 2:.2f}"
-    assert row["DSC above scratch"].text == "+0.200"
-
-
-def test_a_baseline_has_the_same_kind_of_network(study):
-    for seed in (0, 1):
-        run(study, "stunet-hpm", seed, {"p1": 0.9, "p2": 0.9}, network="stunet?size=s")
-    table = rows(tables(build(read(study)), "lesion: paired differences")[0])
-    assert table["stunet-hpm"]["DSC above random masks"].text == "-"
-    assert table["random"]["DSC above random masks"].text == "itself"
-
-
-def test_slices_are_marked_and_only_seeds_vary(made):
-    table = tables(made, "lesion, per slice")[0]
-    assert "interval is over seeds alone" in table.caption
-    assert rows(table)["hpm"]["DSC"].text == "0.550"
-    assert rows(table)["hpm"]["DSC"].small == "[0.450, 0.650]"
-
-
-def test_the_page_needs_no_network_and_nothing_is_in_it_twice(study, tmp_path):
-    points(study, "hpm", 60.0)
-    page = report(study, tmp_path / "out").read_text()
-    told = Page(page)
-    assert "img" in told.names
-    assert "svg" in told.names
-    assert not {"script", "link", "iframe"} & set(told.names)
-    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in told.links)
-    assert not re.search(r"https?:|@import", re.sub(r"base64,[^\"]*", "", page))
-    ids = re.findall(r' id="([^"]*)"', page)
-    assert len(ids) == len(set(ids))
-    assert set(re.findall(r'(?:href="|url\()#([^")]*)', page)) <= set(ids)
+    assert row["DSC above a random start"].text == "+0.200"
 
 
 def test_page_and_markdown_hold_the_same_tables(made):
-    page = [[" ".join(cell.split()) for cell in row] for row in Page(html(made)).rows]
-    lines = [line for line in markdown(made).splitlines() if line.startswith("| ")]
+    page = [[" ".join(cell.split()) for cell in row] for row in Page(render(made, "report.html.j2")).rows]
+    lines = [line for line in render(made, "report.md.j2").splitlines() if line.startswith("| ")]
     mine = [[re.sub(r"[\\*]", "", cell).strip() for cell in line.strip("| ").split(" | ")] for line in lines]
     assert len(mine) > 10
     assert mine == page
-
-
-def test_names_are_no_markup(study):
-    run(study, "random", 2, {"p1": 0.5}, regions=("<b>x|y_z</b>",), data="folder:/x/<script>")
-    run(study, "<script>m_1&", 0, {"p1": 0.5})
-    pretraining(study, "<script>m_1&", 0)
-    made = build(read(study))
-    told = Page(html(made))
-    assert "script" not in told.names
-    assert "&lt;script&gt;m_1&amp;" in html(made)
-    assert r"| \<script\>m\_1&" in markdown(made)
-    assert "&lt;b&gt;x|y_z&lt;/b&gt;" in html(made)
-    assert r"\<b\>x\|y\_z\</b\>" in markdown(made)
 
 
 def test_pictures_lie_beside_the_markdown(study, tmp_path):
@@ -175,83 +147,10 @@ def test_pictures_lie_beside_the_markdown(study, tmp_path):
     assert len(named) == len(set(named)) == len(list((tmp_path / "out" / "pictures").iterdir()))
 
 
-def test_what_is_not_finished_is_named_with_its_reason(study):
-    (study / "data0" / "hpm" / "seed1" / "share0.1" / "scores.json").unlink()
-    (study / "data0" / "scratch" / "seed0" / "share0.1" / "scores.json").write_text('{"patients"')
-    cell(
-        study,
-        "data0/hpm/seed1/share0.1",
-        "finetune",
-        3,
-        "failed",
-        error=["Traceback", f"the loss is nan in {study}/data0"],
-    )
-    for seed in (0, 1):
-        (study / "data0" / "random" / f"seed{seed}" / "share0.1" / "scores.json").unlink()
-    made = build(read(study))
-    missing = rows(tables(made, "Cells without a result")[0])
-    assert missing["data0/hpm/seed1/share0.1"]["why"].text == "the loss is nan in data0"
-    assert missing["data0/scratch/seed0/share0.1"]["why"].text == "its scores.json is damaged"
-    assert missing["data0/random, 2 cells"]["why"].text == "not run yet"
-    assert "4 cells are not finished" in made.lead
-    table = rows(tables(made, "lesion: mean over seeds and patients")[0])
-    assert table["hpm"]["seeds x patients"].text == "1 x 3"
-
-
-def test_a_pre_training_that_still_runs_is_left_out(study):
-    cell(study, "data0/hpm/seed1/pretrain", "pretrain", 9, "failed", error=["no"])
-    assert [run.seed for run in read(study).pretrained if run.method == "hpm"] == [0]
-
-
-def test_a_study_without_its_plan_curves_and_pictures_is_told_all_the_same(study, tmp_path):
-    (study / "study.toml").unlink()
-    for file in [*study.rglob("metrics.csv"), *study.rglob("*.png"), *study.rglob("settings.json")]:
-        file.unlink()
-    made = build(read(study))
-    assert [row[0].text for row in tables(made, "Mean DSC")[0].rows] == ["scratch", "hpm", "random"]
-    assert report(study, tmp_path / "out").exists()
-
-
-def test_damaged_pictures_and_cut_curves_stop_nothing(study, tmp_path):
-    folder = study / "data0" / "hpm" / "seed0" / "share0.1"
-    (folder / "predictions.png").write_bytes(b"no picture")
-    (folder / "metrics.csv").write_text("step,val DSC\n10,0.2\n20,")
-    assert report(study, tmp_path / "out").exists()
-
-
-def test_points_stand_beside_dsc_and_few_methods_are_said_to_be_too_few(study):
-    points(study, "hpm", 60.0)
-    points(study, "random", 1.0)
-    made = build(read(study))
-    table = rows(tables(made, "Points (0 = chance")[0])
-    assert (table["hpm"]["points"].text, table["hpm"]["hidden"].text) == ("60.0", "0.75")
-    assert table["random"]["points"].text == "1.0"
-    assert "2 methods have points, too few" in markdown(made)
-
-
-def test_points_of_another_form_are_as_good_as_none(study):
-    folder = study / "data0" / "hpm" / "score"
-    folder.mkdir()
-    (folder / "score.json").write_text(json.dumps({"lines": [{"agent": "hpm"}]}))
-    assert read(study).points == {}
-
-
-def test_more_shares_give_a_curve_over_them(study):
-    run(study, "hpm", 0, {"p1": 0.9, "p2": 0.9}, share=1.0)
-    pictures = [
-        picture.name
-        for section in build(read(study)).sections
-        for block in section.blocks
-        if isinstance(block, Gallery)
-        for picture in block.pictures
-    ]
-    assert {"shares-data0", "learning-data0-0.1", "learning-data0-1", "times", "pretraining-data0"} <= set(pictures)
-
-
 def test_settings_say_what_is_common_and_what_is_not(study):
     file = study / "data0" / "hpm" / "seed0" / "pretrain" / "settings.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"epochs": 9}))
-    made = build(read(study))
+    made = build(load(study))
     differ = rows(tables(made, "Settings of pre-training in which methods differ")[0])
     assert differ["hpm"]["epochs"].text == "2 or 9"
     assert differ["random"]["epochs"].text == "2"
@@ -265,15 +164,15 @@ def test_a_measure_that_is_left_out_more_often_is_named(study):
     told = json.loads(file.read_text())
     told["patients"]["p1"]["lesion"]["SEN"] = None
     file.write_text(json.dumps(told))
-    left = rows(tables(build(read(study)), "lesion: mean over seeds and patients")[0])["hpm"]["left out"]
+    left = rows(tables(build(load(study)), "lesion: mean over seeds and patients")[0])["hpm"]["left out"]
     assert (left.text, left.small) == ("2", "(SEN 3)")
 
 
 def test_lesions_among_hidden_patches_are_told_where_they_were_counted(study):
     table = "epoch,hidden,hidden lesion,visible,visible lesion\n1,60,6,40,0\n2,60,12,40,0\n"
     (study / "data0" / "hpm" / "seed0" / "pretrain" / "lesions.csv").write_text(table)
-    row = rows(tables(build(read(study)), "Did the masks hit lesions?")[0])["hpm"]
-    assert [row[name].text for name in ("lesion among hidden", "lesion among all", "times chance", "seeds")] == [
+    row = rows(tables(build(load(study)), "Did the masks hit lesions?")[0])["hpm"]
+    assert [row[name].text for name in ("lesion among hidden", "lesion among all", "times random", "seeds")] == [
         "15.0 %",  # 18 of 120
         "9.0 %",  # 18 of 200
         "1.67",
@@ -281,25 +180,217 @@ def test_lesions_among_hidden_patches_are_told_where_they_were_counted(study):
     ]
 
 
-def test_versions_are_those_that_the_cells_noted(study):
-    cell(study, "data0/hpm/seed0/share0.1", "finetune", 3, versions={"torch": "9.9"})
-    assert "Versions: torch 9.9." in markdown(build(read(study)))
-
-
-def test_one_line_for_what_is_no_study(tmp_path, study):
-    with pytest.raises(BadInput, match="there is no folder"):
-        maskgym(["report", str(tmp_path / "nowhere")])
-    (tmp_path / "empty").mkdir()
-    cell(tmp_path / "empty", "data0/scratch/seed0/share0.1", "finetune", 3, "failed", error=["no"])
-    with pytest.raises(BadInput, match="no finished fine-tuning and 1 failed"):
-        maskgym(["report", str(tmp_path / "empty")])
-    (tmp_path / "file").touch()
-    with pytest.raises(BadInput, match="choose another --out"):
-        maskgym(["report", str(study), "--out", str(tmp_path / "file")])
-
-
 def test_the_command_writes_into_the_study_where_nothing_else_is_said(study, capsys):
     maskgym(["report", str(study)])
     assert (study / "report" / "report.html").exists()
     assert "report.html" in capsys.readouterr().out
     assert "| hpm | **0.550**" in (study / "report" / "REPORT.md").read_text()
+
+
+def test_a_baseline_has_the_same_kind_of_network(study):
+    plan(study, **{"stunet-hpm": "selfmedhpm"})
+    for seed in (0, 1):
+        run(study, "stunet-hpm", seed, {"p1": 0.9, "p2": 0.9}, network="stunet?size=s")
+    table = rows(tables(build(load(study)), "lesion: paired differences")[0])
+    assert table["stunet-hpm"]["DSC above random masks"].text == "-"
+    assert table["random"]["DSC above random masks"].text == "itself"
+
+
+def test_slices_are_marked_and_left_out_where_they_would_repeat_the_patients(made, study):
+    table = tables(made, "lesion, per slice")[0]
+    assert "interval is over runs alone" in table.caption
+    assert rows(table)["hpm"]["DSC"].text == "0.560"
+    assert rows(table)["hpm"]["DSC"].small == "0.460 to 0.660", "two runs have a range and no interval"
+    one_slice_each = {"patients": {"p1": {"lesion": {"DSC": 0.4}}}, "per_slice": {"lesion": {"DSC": 0.4}}}
+    for file in study.glob("data0/*/seed*/share0.1/scores.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | one_slice_each))
+    assert "per slice" not in " ".join(captions(build(load(study))))
+
+
+def captions(made):
+    return [block.caption for section in made.sections for block in section.blocks if isinstance(block, Rows)]
+
+
+def test_the_page_loads_nothing_and_shows_each_chart_in_light_and_dark(study, tmp_path):
+    page = report(study, tmp_path / "out").read_text()
+    told = Page(page)
+    assert not {"script", "link", "iframe"} & set(told.names)
+    links = ("#", "data:image/jpeg;base64,", "data:image/svg+xml;base64,")
+    assert all(link.startswith(links) for link in told.links)
+    assert told.names.count("picture") == told.names.count("source") > 3
+    assert not re.search(r"https?:|@import", re.sub(r"base64,[^\"]*", "", page))
+    light, dark = (
+        base64.b64decode(re.search(rf'{name}="data:image/svg\+xml;base64,([^"]*)"', page)[1]).decode()
+        for name in ("src", "srcset")
+    )
+    assert charts.LIGHT.ink in light
+    assert charts.DARK.ink in dark
+    assert charts.LIGHT.ink not in dark
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(re.findall(r' id="([^"]*)"', page))
+
+
+def test_names_are_no_markup_and_no_formula(study):
+    top = PLAN.replace('"phantoms"', r'"folder:/x/<script>/money$x_{$"')
+    for file in study.glob("data0/*/seed*/share0.1/scores.json"):
+        told = json.loads(file.read_text())
+        told["patients"]["p1"] = {"<b>x|y_z</b>": told["patients"]["p1"]["lesion"]}
+        file.write_text(json.dumps(told))
+    plan(study, top)
+    made = build(load(study))
+    page, text = (render(made, f"report.{kind}.j2") for kind in ("html", "md"))
+    assert not {"script", "b>x"} & set(Page(page).names)
+    assert "folder money$x_{$" in page
+    assert "&lt;b&gt;x|y_z&lt;/b&gt;" in page
+    assert r"\<b\>x|y\_z\</b\>" in text
+    assert r"folder money$x\_{$" in text
+    [shares] = [one for one in pictures(made) if one.name == "random-data0-0.1"]
+    assert b"money$x_{$" in shares.source(theme=charts.LIGHT)
+
+
+def pictures(made):
+    blocks = [block for section in made.sections for block in section.blocks if isinstance(block, Gallery)]
+    return [picture for block in blocks for picture in block.pictures]
+
+
+def test_charts_that_stand_side_by_side_share_their_scale(study, monkeypatch):
+    plan(study, PLAN.replace("[0.1]", "[0.1, 1.0]"))
+    for method, seed in DSC:
+        run(study, method, seed, {"p1": 0.9 if method == "hpm" else 0.1}, share=1.0)
+    scales = [one.source.args[-1] for one in pictures(build(load(study))) if one.name.startswith("random-")]
+    assert len(scales) == 2
+    assert scales[0] == scales[1]
+    assert scales[0][0] < 0 < 0.8 < scales[0][1]
+
+
+def test_what_is_not_finished_is_named_with_its_reason(study):
+    (study / "data0" / "hpm" / "seed1" / "share0.1" / "scores.json").unlink()
+    (study / "data0" / "scratch" / "seed0" / "share0.1" / "scores.json").write_text('{"patients"')
+    said = ["Traceback", f"the loss is nan in {study}/data0"]
+    record(study, "data0/hpm/seed1/share0.1", 3, "failed", error=said)
+    for seed in (0, 1):
+        (study / "data0" / "random" / f"seed{seed}" / "share0.1" / "scores.json").unlink()
+    made = build(load(study))
+    missing = rows(tables(made, "Jobs without a result")[0])
+    assert missing["data0/hpm/seed1/share0.1"]["why"].text == "the loss is nan in data0"
+    assert missing["data0/scratch/seed0/share0.1"]["why"].text == "its scores.json is damaged"
+    assert missing["data0/random, 2 jobs"]["why"].text == "not run yet"
+    assert "4 jobs are not finished" in made.lead
+    table = rows(tables(made, "lesion: mean over seeds and patients")[0])
+    assert table["hpm"]["seeds x patients"].text == "1 x 3"
+
+
+def test_a_pre_training_that_still_runs_is_left_out(study):
+    record(study, "data0/hpm/seed1/pretrain", 9, "failed", error=["no"])
+    assert [run.job.seed for run in load(study).pretrainings("hpm")] == [0]
+
+
+def test_a_study_without_curves_pictures_and_settings_is_told_all_the_same(study, tmp_path):
+    for file in [*study.rglob("metrics.csv"), *study.rglob("*.png"), *study.rglob("settings.json")]:
+        file.unlink()
+    assert report(study, tmp_path / "out").exists()
+
+
+def test_damaged_pictures_bombs_and_cut_curves_stop_nothing(study, tmp_path):
+    folder = study / "data0" / "hpm" / "seed0" / "share0.1"
+    (folder / "predictions.png").write_bytes(b"no picture")
+    bomb = study / "data0" / "random" / "seed0" / "share0.1" / "predictions.png"
+    Image.new("1", (30_000, 30_000)).save(bomb)
+    (folder / "metrics.csv").write_text("step,val DSC\n10,0.2\n20,")
+    assert bomb.stat().st_size < 1_000_000
+    assert as_jpeg(bomb) == b""
+    page = report(study, tmp_path / "out").read_text()
+    assert page.count("data:image/jpeg") == 3  # of scratch, and two rebuilt ones
+    assert "example-data0-0.1-hpm" not in (tmp_path / "out" / "REPORT.md").read_text()
+
+
+def test_points_stand_beside_dsc_and_few_methods_are_said_to_be_too_few(study):
+    plan(study, tables=SCORE)
+    points(study, "hpm", 60.0)
+    points(study, "random", 1.0)
+    made = build(load(study))
+    table = rows(tables(made, "Points (0 = random")[0])
+    assert (table["hpm"]["points"].text, table["hpm"]["hidden"].text) == ("60.0", "0.75")
+    assert (table["random"]["points"].text, table["random"]["mean reward"].text) == ("1.0", "0.01")
+    assert "2 methods, too few to say whether more points" in render(made, "report.md.j2")
+
+
+def test_a_reward_predicts_only_where_the_interval_leaves_0_out(study):
+    names = {f"way{number}": "selfmedhpm" for number in range(8)}
+    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2, 3]"), SCORE, **names)
+    for seed in range(4):
+        for number, name in enumerate(["random", *names]):
+            if name != "random" or seed > 1:
+                run(study, name, seed, {"p1": 0.4 + 0.02 * number + 0.001 * seed * (number - 4)})
+    for number, name in enumerate(names):
+        points(study, name, 10.0 + 5 * number)
+    made = build(load(study))
+    text = render(made, "report.md.j2")
+    assert "mean reward over 8 methods +1.00" in text
+    assert "The mean reward predicts it." in text
+    assert {"worth-0", "worth-points-data0-score"} <= {picture.name for picture in pictures(made)}
+    for number, name in enumerate(names):
+        file = study / "data0" / name / "score" / "score.json"
+        told = json.loads(file.read_text())
+        for line in told["lines"]:
+            line["reward"] = (number * 5) % 8
+        file.write_text(json.dumps(told))
+    text = render(build(load(study)), "report.md.j2")
+    assert "The mean reward predicts it" not in text
+    assert "That settles nothing." in text
+
+
+def test_worth_is_corrected_and_the_control_is_told(study):
+    tables_of = '[control]\nmethod = "random"\nover = "scratch"\n'
+    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2, 3]"), tables_of)
+    for seed in (2, 3):
+        for method, value in {"scratch": 0.3, "random": 0.5, "hpm": 0.5 + 0.01 * seed}.items():
+            run(study, method, seed, {"p1": value, "p2": value})
+            if method != "scratch":
+                pretraining(study, method, seed)
+    made = build(load(study))
+    table = rows(tables(made, "DSC minus that of the baseline")[0])
+    assert set(table) == {"scratch", "hpm"}
+    assert table["scratch"]["over"].text == "random"
+    assert (table["scratch"]["seeds"].text, table["scratch"]["worth"].text) == ("4", "-0.1500")
+    assert "positive control holds: 'random' is +0.1500 DSC above 'scratch'" in render(made, "report.md.j2")
+
+
+def test_worth_is_drawn_against_the_hard_share(study):
+    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2]"), half="selfmedhpm", whole="selfmedhpm")
+    for seed in range(3):
+        for method, value in {"random": 0.5, "half": 0.52, "whole": 0.4}.items():
+            if method != "random" or seed == 2:
+                run(study, method, seed, {"p1": value + 0.01 * seed})
+                pretraining(study, method, seed, agent="hpm", hard_share="0.5" if method == "half" else "1")
+    [drawn] = [one for one in pictures(build(load(study))) if one.name == "hard-share-data0"]
+    assert list(drawn.source.args[1]["hpm"]) == [0.5, 1.0]
+    assert b"share of the hidden patches" in drawn.source(theme=charts.DARK)
+
+
+def test_what_masks_cost_is_counted_in_images(study):
+    text = 'teacher = "0.999:0.9999:0.25"\nbatch = 8\n'
+    for method, teacher in (("random", ""), ("hpm", text)):
+        file = study / "data0" / method / "seed0" / "pretrain" / "settings.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"batch": 8, "teacher": teacher, "score_every": 2}))
+    table = rows(tables(build(load(study)), "Images that went through a network")[0])
+    assert [field.text for field in table["hpm"].values()] == ["320", "160", "0", f"{(960 + 160) / 960:.2f}"]
+    assert table["random"]["cost"].text == "1.00"
+
+
+def test_more_shares_give_a_curve_over_them(study):
+    plan(study, PLAN.replace("[0.1]", "[0.1, 1.0]"))
+    run(study, "hpm", 0, {"p1": 0.9, "p2": 0.9}, share=1.0)
+    names = {picture.name for picture in pictures(build(load(study)))}
+    assert {"shares-data0", "learning-data0-0.1", "learning-data0-1", "times", "pretraining-data0"} <= names
+
+
+def test_one_line_for_what_is_no_study(tmp_path, study):
+    with pytest.raises(BadInput, match="there is no study in"):
+        maskgym(["report", str(tmp_path / "nowhere")])
+    plan(tmp_path / "empty")
+    record(tmp_path / "empty", "data0/scratch/seed0/share0.1", 3, "failed", error=["no"])
+    with pytest.raises(BadInput, match="no finished fine-tuning and 1 failed"):
+        maskgym(["report", str(tmp_path / "empty")])
+    (tmp_path / "file").touch()
+    with pytest.raises(BadInput, match="choose another --out"):
+        maskgym(["report", str(study), "--out", str(tmp_path / "file")])

@@ -1,6 +1,5 @@
 """Studies on a real Ray cluster of this machine: a head and two workers, each a process of its own."""
 
-import json
 import os
 import signal
 import socket
@@ -15,8 +14,10 @@ import pytest
 
 from maskgym.cli import run
 from maskgym.errors import BadInput
-from maskgym.studies.cells import record
-from maskgym.studies.plan import Cell
+from maskgym.studies.job import state
+from maskgym.studies.plan import plan
+from maskgym.studies.read import keep
+from tests.studies.test_run import TOML
 
 pytest.importorskip("ray")
 
@@ -26,37 +27,19 @@ SETTINGS = {
     "RAY_AUTH_TOKEN": "a-token-of-the-tests-alone-0123456789",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "60",  # where all cores are busy, 30 are too few
-    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": str(Path(__file__).parent),
 }
-FAKE = """
-import os, pathlib, sys, time
-out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
-if "broken" in sys.argv: sys.exit("it broke")
-time.sleep(0.5)
-(out / "scores.json").write_text(os.environ["OMP_NUM_THREADS"])
-"""
-STUDY = """
+START = """
 import sys
 from pathlib import Path
-from maskgym.studies.cells import record, write
-from maskgym.studies.engines import run_all
 from maskgym.studies.on_ray import OnRay
-from tests_of_ray import cells
-home, address = Path(sys.argv[1]), sys.argv[2]
-out = home / "out"
-write(record(out, cells(out)[0]), {"words": cells(out)[0].words, "state": "finished", "seconds": 9.0})
-(out / "done").mkdir()
-cells(out)[0].leaves.write_text("")
-print(run_all(out, cells(out), OnRay(out, address, command=(sys.executable, str(home / "fake.py")))))
+from maskgym.studies.plan import plan
+from maskgym.studies.read import read_study
+from maskgym.studies.run import run_all
+out = Path(sys.argv[1])
+jobs = plan(read_study(out / "study.json"), out)
+print(run_all(out, jobs, OnRay(out, sys.argv[2], program="fake")))
 """
-
-
-def cells(out: Path) -> list[Cell]:
-    """One that is finished, three that end well, one that breaks, and one that needs it."""
-    names = {"done": (), "a": ("done",), "b": (), "c": (), "broken": (), "after": ("broken",)}
-    return [
-        Cell(n, "finetune", (n, "--out", str(out / n)), out / n / "scores.json", needs) for n, needs in names.items()
-    ]
 
 
 @pytest.fixture
@@ -65,7 +48,7 @@ def cluster():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    words = [str(Path(sys.executable).parent / "ray"), "start", "--block", "--object-store-memory=80000000"]
+    words = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=80000000"]
     nodes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as short:  # a socket's path must be short
         settings, log = {**os.environ, **SETTINGS, "RAY_TMPDIR": short}, Path(short) / "log"
@@ -106,20 +89,28 @@ def end(node: subprocess.Popen[bytes]):
     node.wait()
 
 
-def test_cells_run_on_the_machines_of_a_cluster_each_once(tmp_path, cluster):
+@pytest.mark.slow
+def test_jobs_run_on_the_machines_of_a_cluster_each_once(tmp_path, cluster):
     address, settings = cluster
-    (tmp_path / "fake.py").write_text(FAKE)
-    (tmp_path / "study.py").write_text(STUDY)
-    (tmp_path / "tests_of_ray.py").write_text(Path(__file__).read_text())
-    words = [sys.executable, str(tmp_path / "study.py"), str(tmp_path), address]
-    done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=120, check=False)
-    assert done.stdout.strip() == "{'broken': 'it broke', 'after': 'skipped, it needs broken'}", done.stderr
     out = tmp_path / "out"
-    told = {cell.name: json.loads(record(out, cell).read_text()) for cell in cells(out)[:5]}
-    assert told["done"]["seconds"] == 9.0, "what was finished is left alone"
-    assert [told[name]["state"] for name in ("a", "b", "c", "broken")] == ["finished"] * 3 + ["failed"]
-    assert len({told[name]["node"] for name in ("a", "b", "c")}) == 2
-    assert (out / "a" / "scores.json").read_text() == "1"
+    (tmp_path / "s.toml").write_text(TOML)
+    (tmp_path / "start.py").write_text(START)
+    (tmp_path / "break").touch()
+    jobs = plan(keep(tmp_path / "s.toml", out), out)
+
+    def start() -> str:
+        words = [sys.executable, str(tmp_path / "start.py"), str(out), address]
+        done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=180, check=False)
+        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr
+
+    name = "data0/anatomask/seed0/pretrain"
+    skipped = {f"data0/anatomask/seed0/share{share}": f"skipped, it needs {name}" for share in ("0.1", "1")}
+    assert start() == str({name: "it broke", **skipped})
+    assert [state(out, job)["state"] for job in jobs] == ["finished"] * 2 + ["failed"] + ["waiting"] * 2
+    assert jobs[0].leaves.read_text() == "1", "each has one thread"
+    (tmp_path / "break").unlink()
+    assert start() == "{}"
+    assert (tmp_path / "log").read_text().count("end") == 5, "what was finished is left alone"
 
 
 def test_an_address_that_does_not_answer_is_refused_in_one_line(tmp_path):

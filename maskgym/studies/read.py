@@ -1,0 +1,285 @@
+"""Study files: reading them, checking what their parts say of each other, keeping what a folder was started with."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from maskgym.data.spec import parse
+from maskgym.errors import BadInput
+from maskgym.files import write_text
+from maskgym.pretrain.recipes import recipe
+
+KEPT = "study.json"  # what a folder was started with
+_AXES: dict[str, type] = {"data": str, "seeds": int, "shares": float, "label_seeds": int}
+_SIZES = ("image_size", "patch_size")
+Options = dict[str, Any]  # of a command, with _ for -
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A reconstructor or a policy: trained once for each data set, used by many jobs."""
+
+    name: str
+    on: int | None = None
+    """Place of the one data set it is trained on, to be carried to all; None: on each."""
+    agent: str = ""
+    """Whose policy it is; a reconstructor has none."""
+    reconstructor: str = ""
+    """The reconstructor that a policy plays against."""
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to start fine-tuning: a recipe of pre-training with its own options, or no recipe for a random start."""
+
+    name: str
+    recipe: str = ""
+    pretrain: Options = field(default_factory=dict)
+    finetune: Options = field(default_factory=dict)
+    differs: tuple[str, ...] = ()
+    """Options of pre-training in which it may differ from the others although the study says otherwise."""
+    baseline: str = ""
+    """The method its worth is measured against; empty: random masks."""
+
+
+@dataclass(frozen=True)
+class Control:
+    """The positive control: what must be seen before anything else is run."""
+
+    method: str = "random"
+    """Who must be better..."""
+    over: str = "scratch"
+    """... than whom ..."""
+    errors: float = 2.0
+    """... by how many standard errors, with the pre-training seed as the unit."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says."""
+
+    data: tuple[str, ...]
+    methods: tuple[Method, ...]
+    shares: tuple[float, ...] = (0.1,)
+    seeds: tuple[int, ...] = (0,)
+    label_seeds: tuple[int | None, ...] = (None,)
+    """Draws of the labelled patients; None: the split's own."""
+    pretrain: Options = field(default_factory=dict)
+    finetune: Options = field(default_factory=dict)
+    reconstructors: tuple[Stage, ...] = ()
+    policies: tuple[Stage, ...] = ()
+    score: Options | None = None
+    differ: tuple[str, ...] | None = None
+    """The options of pre-training in which methods may differ; None: in all."""
+    control: Control | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All data sets: those to fine-tune on, then those that are only pre-trained on."""
+        more = [str(told["data"]) for told in map(self.pretrain_options, self.methods) if "data" in told]
+        return tuple(dict.fromkeys((*self.data, *more)))
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Reconstructors, then policies."""
+        return (*self.reconstructors, *self.policies)
+
+    def pretrain_options(self, method: Method) -> Options:
+        """Options of a method's pre-training: its own over the study's; none where it does not pre-train."""
+        return self.pretrain | method.pretrain if method.recipe else {}
+
+    def agent_of(self, method: Method) -> str:
+        """Who masks when a method pre-trains: as it says, as the study says, as the recipe says."""
+        return str((recipe(method.recipe) | self.pretrain_options(method)).get("agent", "random"))
+
+    def stage(self, name: Any) -> Stage | None:
+        """Find a stage by name."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def trained_first(spec: str) -> bool:
+    """Whether an agent is trained in an environment before it masks, and is not loaded from a folder."""
+    from maskgym.registry import agent_class
+    from maskgym.training.learner import is_learner
+
+    name, _, folder = spec.partition("?")[0].partition(":")
+    return not folder and is_learner(agent_class(name))
+
+
+def read_study(file: Path, data: Sequence[str] = ()) -> Study:
+    """Read a study file (or what a folder kept of one), perhaps with other data, and check how its parts fit."""
+    return _study(_told(file, data), str(file))
+
+
+def keep(file: Path, out: Path, data: Sequence[str] = ()) -> Study:
+    """Keep the study in its folder; a folder that holds another study is refused.
+
+    A study may grow between two starts (more seeds, shares, methods, data sets): what was there must stand unchanged.
+    """
+    from maskgym.studies.plan import plan
+
+    told, kept = _told(file, data), out / KEPT
+    study = _study(told, str(file))
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file: give a folder to --out")
+    if kept.exists():
+        now = {job.name: job.words for job in plan(study, out)}
+        for job in plan(read_study(kept), out):
+            if now.get(job.name) != job.words and job.kind not in ("score", "control"):  # these grow with it
+                raise BadInput(f"{out} holds another study, in which {job.name} differs: choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(kept, json.dumps(told, indent=1))
+    except OSError as error:
+        raise BadInput(f"cannot write to {out} ({error.strerror or error}): choose another --out") from None
+    return study
+
+
+def _told(file: Path, data: Sequence[str]) -> dict[str, Any]:
+    """What a file says, its data replaced where others are given."""
+    try:
+        text = file.read_text()
+        told = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise BadInput(f"cannot read the study {file} ({error})") from None
+    if not isinstance(told, dict):
+        raise BadInput(f"{file} holds no study: it needs data and [[method]]")
+    return told | ({"data": list(data)} if data else {})
+
+
+def _study(told: dict[str, Any], file: str) -> Study:
+    tables = ("reconstructor", "policy", "score", "pretrain", "finetune", "method", "control")
+    known(told, (*_AXES, *tables, "differ"), "a study")
+    axes: dict[str, Any] = {name: _axis(name, told[name], kind) for name, kind in _AXES.items() if name in told}
+    methods = told.get("method")
+    if "data" not in axes or not isinstance(methods, list) or not methods:
+        raise BadInput(f"{file} names no {'method' if 'data' in axes else 'data'}: a study needs data and [[method]]")
+    for share in axes.get("shares", ()):
+        if not 0 < share <= 1:
+            raise BadInput(f"a label share of {share:g} leaves no patient: it lies above 0 and is at most 1")
+    study = Study(
+        methods=tuple(_method(one) for one in _tables(told, "method")),
+        reconstructors=tuple(_stage(one, "reconstructor") for one in _tables(told, "reconstructor")),
+        policies=tuple(_stage(one, "policy") for one in _tables(told, "policy")),
+        score=_table(told, "score") if "score" in told else None,
+        differ=_axis("differ", told["differ"], str) if "differ" in told else None,
+        control=_control(_table(told, "control")) if "control" in told else None,
+        pretrain=_table(told, "pretrain"),
+        finetune=_table(told, "finetune"),
+        **axes,
+    )
+    for spec in study.sources:
+        parse(spec)
+    return _connected(study)
+
+
+def _connected(study: Study) -> Study:
+    """Check what the parts of a study say of each other, and let policies play against the first reconstructor."""
+    names = [method.name for method in study.methods] + [stage.name for stage in study.stages]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise BadInput(f"two methods or stages are called {min(twice)!r}: give each its own name")
+    if study.stages or study.score is not None:
+        for size in _SIZES:
+            if size not in study.pretrain:
+                raise BadInput(f"the frozen networks of a study need a size: say {size} in [pretrain]")
+        if not study.reconstructors:
+            raise BadInput("[policy] and [score] play against a frozen network: add [reconstructor]")
+    for stage in study.stages:
+        if stage.on is not None and (type(stage.on) is not int or not 0 <= stage.on < len(study.data)):
+            raise BadInput(f"{stage.name!r} is trained on data set {stage.on}: there are {len(study.data)}, from 0")
+    frozen = [stage.name for stage in study.reconstructors]
+    policies = []
+    for stage in study.policies:
+        if stage.reconstructor and stage.reconstructor not in frozen:
+            raise BadInput(f"no [reconstructor] is called {stage.reconstructor!r}{hint(stage.reconstructor, frozen)}")
+        if not trained_first(stage.agent):
+            raise BadInput(f"[policy] trains agents like a3c: {stage.agent!r} is not one, methods name it themselves")
+        policies.append(replace(stage, reconstructor=stage.reconstructor or frozen[0]))
+    methods = [method.name for method in study.methods]
+    for method in study.methods:
+        if method.recipe and (agent := study.agent_of(method)) not in [stage.name for stage in policies]:
+            trained_first(agent)  # refuses an agent that is not installed
+        if method.baseline and method.baseline not in methods:
+            raise BadInput(f"no method is called {method.baseline!r}{hint(method.baseline, methods)}")
+    for name in (study.control.method, study.control.over) if study.control else ():
+        if name not in methods:
+            raise BadInput(f"[control] names {name!r}, which is no method of the study{hint(name, methods)}")
+    return replace(study, policies=tuple(policies))
+
+
+def _method(told: dict[str, Any]) -> Method:
+    known(told, ("name", "recipe", "pretrain", "finetune", "differs", "baseline"), "a method")
+    own = str(told.get("recipe", ""))
+    if own:
+        recipe(own)
+    differs = _axis("differs", told["differs"], str) if "differs" in told else ()
+    tables = {name: _table(told, name) for name in ("pretrain", "finetune")}
+    return Method(_name(told.get("name") or own), own, **tables, differs=differs, baseline=told.get("baseline", ""))
+
+
+def _stage(told: dict[str, Any], kind: str) -> Stage:
+    own = ("name", "on") if kind == "reconstructor" else ("name", "on", "agent", "reconstructor")
+    agent = str(told.get("agent", "a3c")) if kind == "policy" else ""
+    options = {key: value for key, value in told.items() if key not in own}
+    return Stage(_name(told.get("name", kind)), told.get("on"), agent, str(told.get("reconstructor", "")), options)
+
+
+def _control(told: dict[str, Any]) -> Control:
+    known(told, ("method", "over", "errors"), "[control]")
+    errors = told.get("errors", 2.0)
+    if isinstance(errors, bool) or not isinstance(errors, int | float) or not errors >= 0:
+        raise BadInput(f"[control] says errors = {errors!r}: give a number of standard errors, such as 2")
+    return Control(**told)
+
+
+def _table(told: dict[str, Any], name: str) -> Options:
+    table = told.get(name, {})
+    if not isinstance(table, dict):
+        raise BadInput(f"{name} {table!r} is no table: write [{name}] and a line for each option")
+    return table
+
+
+def _tables(told: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """One [name] or several [[name]]."""
+    tables = told.get(name, [])
+    return [_table({name: table}, name) for table in (tables if isinstance(tables, list) else [tables])]
+
+
+def _name(name: Any) -> str:
+    plain = name.replace("-", "").replace("_", "").replace(".", "") if isinstance(name, str) else ""
+    if not plain.isalnum() or ".." in name or name in ("split", "par", "control"):
+        raise BadInput(f"the name {name!r} becomes a folder: use letters, digits, - and _")
+    return str(name)
+
+
+def _axis(name: str, told: Any, kind: type) -> tuple[Any, ...]:
+    """Check the values of one axis: a list, not empty, nothing twice."""
+    numbers = (int, float) if kind is float else (kind,)
+    if not isinstance(told, list) or not told or any(type(value) not in numbers for value in told):
+        raise BadInput(f"{name} = {told!r} must be a list of {kind.__name__}s, at least one")
+    if len(set(told)) < len(told):
+        raise BadInput(f"{name} = {told!r} names a value twice")
+    if kind is int and min(told) < 0:
+        raise BadInput(f"{name} = {told!r}: a seed is 0 or above")
+    return tuple(kind(value) for value in told)
+
+
+def known(told: Iterable[str], names: Iterable[str], where: str) -> None:
+    """Refuse a key that nobody reads."""
+    listed = list(names)
+    for key in told:
+        if key not in listed:
+            raise BadInput(f"{where} has no key {key!r}{hint(key, listed)}")
+
+
+def hint(word: str, names: list[str]) -> str:
+    """The end of an error sentence: the nearest name, or all of them."""
+    near = get_close_matches(word, names, n=1)
+    return f": did you mean {near[0]!r}?" if near else f": there are {', '.join(names)}"

@@ -1,0 +1,164 @@
+"""What masks are worth: DSC above random masks, paired, with the pre-training seed as the unit.
+
+Fine-tunings of one pre-trained network (draws of labels, label shares) share its luck, so they are averaged first; what
+is left varies from seed to seed, and only that says how far a difference would repeat.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
+from maskgym.studies.plan import Job, plan
+from maskgym.studies.read import Method, Study
+
+FEWEST = 5  # ways to mask, below which a rank correlation says nothing
+_RESAMPLES = 5000
+Keys = dict[tuple[int, float, int | None], float]  # (seed, share, draw of labels) -> DSC
+
+
+@dataclass(frozen=True)
+class Worth:
+    """How far one method lies above another."""
+
+    method: str
+    over: str
+    gap: Interval
+    p: float
+    """Of no difference, corrected for the number of comparisons; NaN where there are too few seeds."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether chance is ruled out at 5 %, all comparisons together."""
+        return self.p < 0.05
+
+
+def dsc_of(scores: Mapping[str, Any]) -> float:
+    """Mean over patients of each one's mean over the regions in which DSC is defined."""
+    every = []
+    for table in scores["patients"].values():
+        defined = [float(region["DSC"]) for region in table.values() if region.get("DSC") is not None]
+        every += [fmean(defined)] if defined else []
+    return fmean(every) if every else float("nan")
+
+
+def dsc(jobs: Iterable[Job]) -> dict[str, Keys]:
+    """Read the DSC of every finished fine-tuning: method -> (seed, share, draw) -> DSC."""
+    found: dict[str, Keys] = {}
+    for job in jobs:
+        if job.kind == "finetune":
+            try:
+                value = dsc_of(json.loads(job.leaves.read_text()))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # not there yet, or damaged
+            found.setdefault(job.method, {})[job.seed, job.share, job.label_seed] = value
+    return found
+
+
+def gaps(ours: Keys, theirs: Keys, share: float | None = None) -> np.ndarray:
+    """Mean difference of each pre-training seed over what both sides fine-tuned alike; of one share, or all: (S,)."""
+    seeds: dict[int, list[float]] = {}
+    for key, value in ours.items():
+        if key in theirs and share in (None, key[1]) and not np.isnan(value - theirs[key]):
+            seeds.setdefault(key[0], []).append(value - theirs[key])
+    most = max(map(len, seeds.values()), default=0)  # a seed that is half done is another mean
+    return np.array([fmean(values) for _, values in sorted(seeds.items()) if len(values) == most])
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Mean over seeds with Student's interval."""
+    return mean(values[:, None]) if len(values) else UNKNOWN
+
+
+def baseline_of(study: Study, method: Method) -> str:
+    """Whom a method's worth is measured against: whom it names, else random masks of the same kind; else nobody."""
+    if method.baseline:
+        return method.baseline
+    random = [one for one in study.methods if one.recipe and study.agent_of(one).partition("?")[0] == "random"]
+    by_name = sorted(random, key=lambda one: one.name != "random")
+    return by_name[0].name if by_name and by_name[0].name != method.name else ""
+
+
+def worths(study: Study, scores: Mapping[str, Keys], share: float | None = None) -> list[Worth]:
+    """Hold every method against its baseline."""
+    found = []
+    for method in study.methods:
+        over = baseline_of(study, method)
+        values = gaps(scores.get(method.name, {}), scores.get(over, {}), share)
+        if len(values):
+            found.append((method.name, over, interval(values)))
+    corrected = holm([gap.p() for *_, gap in found])
+    return [Worth(*one, p) for one, p in zip(found, corrected, strict=True)]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Correct p-values for their number (Holm 1979); NaN counts as none.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((number for number in range(len(p)) if p[number] == p[number]), key=lambda number: p[number])
+    corrected, least = [float("nan")] * len(p), 0.0
+    for rank, number in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p[number]))
+        corrected[number] = least
+    return corrected
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[Interval, float]:
+    """Spearman's rank correlation of two figures of the same methods, and how likely a random order ranks so alike.
+
+    The interval resamples methods; the p-value is scipy's permutation test, exact where there are few.
+    """
+    from scipy import stats
+
+    x, y = np.asarray(a, float), np.asarray(b, float)
+    if len(x) < FEWEST or len(set(x)) < 2 or len(set(y)) < 2:
+        return UNKNOWN, float("nan")
+
+    def spearman(one: np.ndarray, other: np.ndarray, axis: int = -1) -> Any:
+        ranks = [stats.rankdata(side, axis=axis) for side in np.broadcast_arrays(one, other)]
+        x, y = (side - side.mean(axis, keepdims=True) for side in ranks)
+        spread = np.sqrt((x**2).sum(axis) * (y**2).sum(axis))
+        return np.divide((x * y).sum(axis), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+
+    value, rng = float(spearman(x, y)), np.random.default_rng(seed)
+    drawn = rng.integers(len(x), size=(_RESAMPLES, len(x)))
+    low, high = np.nanquantile(spearman(x[drawn], y[drawn]), [0.025, 0.975])
+    test = stats.permutation_test(
+        (x,), lambda one, axis=-1: spearman(one, y, axis), permutation_type="pairings", vectorized=True, rng=rng
+    )
+    return Interval(value, float(low), float(high), runs=len(x)), float(test.pvalue)
+
+
+def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, Any]]:
+    """The positive control on one data set: whether it holds, the sentence that says so, and its figures."""
+    wanted = study.control
+    assert wanted is not None
+    scores = dsc(job for job in plan(study, out) if job.place == place)
+    values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}))
+    gap = interval(values)
+    told = {
+        "runs": sum(len(scores.get(name, ())) for name in (wanted.method, wanted.over)),
+        "value": gap.value,
+        "error": gap.error,
+        "seeds": len(values),
+        "errors": wanted.errors,
+    }
+    if np.isnan(gap.error):
+        return False, f"{wanted.method!r} over {wanted.over!r}: {len(values)} seeds, three are the least", told
+    held = gap.value >= wanted.errors * gap.error and gap.value > 0
+    said = f"{wanted.method!r} is {gap.value:+.4f} DSC above {wanted.over!r}, standard error {gap.error:.4f}"
+    rest = (
+        f", {len(values)} seeds"
+        if held
+        else f": less than {wanted.errors:g} standard errors, so this bed cannot tell masks apart"
+    )
+    return held, said + rest, told

@@ -1,0 +1,255 @@
+"""Study files: what is refused before anything runs, which commands they become, what several jobs stand on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from maskgym.cli import COMMANDS, parse, run
+from maskgym.commands.study import _check
+from maskgym.errors import BadInput
+from maskgym.studies.plan import Job, plan
+from maskgym.studies.read import keep, read_study
+
+STUDIES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.toml"))
+QUICK = next(file for file in STUDIES if file.stem == "quick")
+STUDY = """
+data = ["phantoms", "lgg:/nowhere"]
+seeds = [0, 1]
+shares = [0.1, 1.0]
+[pretrain]
+image_size = "32x32"
+patch_size = 4
+[finetune]
+steps = 20
+[reconstructor]
+steps = 40
+widths = [8, 8]
+[[policy]]
+agent = "a3c?width=8"
+steps = 64
+[[policy]]
+name = "carried"
+on = 0
+[score]
+images = 6
+steps = 100
+[[method]]
+name = "scratch"
+[[method]]
+name = "random"
+recipe = "random"
+[[method]]
+name = "shared"
+recipe = "ahm"
+[method.pretrain]
+agent = "policy"
+[[method]]
+name = "abroad"
+recipe = "ahm"
+[method.pretrain]
+agent = "carried"
+[[method]]
+name = "anew"
+recipe = "ahm"
+[method.pretrain]
+agent = "a3c"
+reconstructor = "reconstructor"
+[[method]]
+name = "inside"
+recipe = "random"
+[method.pretrain]
+agent = "loss-map?network={reconstructor}"
+[[method]]
+name = "other-size"
+recipe = "random"
+[method.pretrain]
+patch_size = 8
+"""
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    (tmp_path / "s.toml").write_text(STUDY)
+    return tmp_path / "s.toml"
+
+
+@pytest.fixture
+def jobs(study, tmp_path) -> dict[str, Job]:
+    return {job.name: job for job in plan(read_study(study), tmp_path / "out")}
+
+
+def after(job: Job, option: str) -> str:
+    return job.words[job.words.index(option) + 1]
+
+
+def understood(job: Job):
+    name = next(" ".join(job.words[:n]) for n in (2, 1) if " ".join(job.words[:n]) in COMMANDS)
+    return parse(name, list(job.words[len(name.split()) :]))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_a_ready_study_is_planned_and_its_commands_are_understood(file, tmp_path, capsys):
+    run(["study", str(file), "--out", str(tmp_path / "out"), "--dry-run"])
+    said = capsys.readouterr().out
+    jobs = plan(read_study(file), tmp_path / "out")
+    assert said.count("waiting ") == len(jobs)
+    assert not (tmp_path / "out").exists(), "a dry run writes nothing"
+    seen: set[str] = set()
+    for place, job in enumerate(jobs):
+        assert {other.name for other in jobs[:place]}.issuperset(job.needs), "what a job needs stands before it"
+        if job.kind not in ("split", "control") and "phantoms" not in " ".join(job.words):
+            assert "--split-file" in job.words, "patients are split once, for all"
+        key = f"{job.kind} {job.method if job.kind == 'pretrain' else ''}"
+        if key not in seen:
+            understood(job)
+        seen.add(key)
+
+
+def test_a_network_is_pre_trained_once_for_all_label_shares(tmp_path):
+    jobs = plan(read_study(QUICK), tmp_path)
+    kinds = [job.kind for job in jobs]
+    assert (kinds.count("pretrain"), kinds.count("finetune")) == (4, 12)
+    assert all(job.needs for job in jobs if job.kind == "finetune" and "none" not in job.words)
+
+
+def test_stages_are_made_once_for_each_data_set_and_one_that_is_carried_once_for_all(jobs):
+    kinds = [job.kind for job in jobs.values()]
+    assert [kinds.count(kind) for kind in ("split", "reconstructor", "policy", "par")] == [1, 2, 3, 2]
+    assert "data1/carried" not in jobs
+    own = jobs["data1/reconstructor"].words
+    assert own[own.index("--train.widths") :][:3] == ("--train.widths", "8", "8")
+    assert after(jobs["data1/policy"], "--reconstructor").endswith("out/data1/reconstructor")
+    assert jobs["data1/policy"].needs == ("data1/split", "data1/reconstructor")
+
+
+def test_methods_mask_by_the_stages_they_name(jobs, tmp_path):
+    home = tmp_path / "out"
+    shared, abroad, anew, inside = (
+        jobs[f"data1/{name}/seed1/pretrain"] for name in ("shared", "abroad", "anew", "inside")
+    )
+    assert (after(shared, "--agent"), shared.needs[-1]) == (f"a3c:{home / 'data1' / 'policy'}", "data1/policy")
+    assert (after(abroad, "--agent"), abroad.needs[-1]) == (f"a3c:{home / 'data0' / 'carried'}", "data0/carried")
+    assert (after(anew, "--agent"), anew.needs[-1]) == ("a3c", "data1/reconstructor")
+    assert after(anew, "--reconstructor") == str(home / "data1" / "reconstructor")
+    assert after(inside, "--agent") == f"loss-map?network={home / 'data1' / 'reconstructor'}"
+    assert inside.needs[-1] == "data1/reconstructor"
+
+
+def test_whoever_masks_is_scored_in_the_game_that_all_share(jobs, tmp_path):
+    home = tmp_path / "out" / "data0"
+    scored = {job.method: job.words[1] for job in jobs.values() if job.kind == "score" and job.place == "data0"}
+    assert scored == {
+        "random": "random",
+        "shared": f"a3c:{home / 'policy'}",
+        "abroad": f"a3c:{home / 'carried'}",
+        "anew": f"a3c:{home / 'anew' / 'seed{seed}' / 'pretrain' / 'policy'}",
+        "inside": f"loss-map?network={home / 'reconstructor'}",
+    }
+    assert {f"data0/anew/seed{seed}/pretrain" for seed in (0, 1)} < set(jobs["data0/anew/score"].needs)
+    assert after(jobs["data0/anew/score"], "--par") == after(jobs["data0/par"], "--out")
+
+
+def test_labels_are_drawn_as_often_as_asked_and_pre_training_may_be_on_other_data(study, tmp_path):
+    told = STUDY.replace("shares = [0.1, 1.0]", "shares = [0.1]\nlabel_seeds = [4, 7]")
+    told = told.replace(
+        'name = "other-size"\nrecipe = "random"\n[method.pretrain]',
+        '''name = "other-data"
+recipe = "random"
+[method.pretrain]
+data = "busi:/elsewhere"''',
+    ).replace("patch_size = 8", "")
+    study.write_text(told)
+    jobs = {job.name: job for job in plan(read_study(study), tmp_path / "out")}
+    drawn = jobs["data0/random/seed1/share0.1/labels7"]
+    assert (after(drawn, "--label-seed"), after(drawn, "--seed")) == ("7", "1")
+    assert drawn.needs == ("data0/random/seed1/pretrain",)
+    for place in ("data0", "data1"):
+        tuned = jobs[f"{place}/other-data/seed0/share0.1/labels4"]
+        assert tuned.needs[-1] == "extra0/other-data/seed0/pretrain", "pre-trained once, for both data sets"
+    pretrained = jobs["extra0/other-data/seed0/pretrain"]
+    assert (after(pretrained, "--data"), pretrained.needs) == ("busi:/elsewhere", ("extra0/split",))
+
+
+def test_a_positive_control_stands_before_all_other_methods(study, tmp_path):
+    study.write_text(STUDY + '[control]\nmethod = "random"\nover = "scratch"\n')
+    jobs = {job.name: job for job in plan(read_study(study), tmp_path / "out")}
+    control = jobs["data0/control"]
+    assert len(control.needs) == 8
+    assert {name.split("/")[1] for name in control.needs} == {"scratch", "random"}
+    for job in jobs.values():
+        if job.place == "data0" and job.kind in ("pretrain", "finetune"):
+            assert ("data0/control" in job.needs) == (job.method not in ("scratch", "random"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("seeds =", "seed =", "did you mean 'seeds'"),
+        ("[0, 1]", "[0, 0]", "twice"),
+        ("[0, 1]", "[true]", "must be a list of ints"),
+        ("[0, 1]", "[-1]", "a seed is 0 or above"),
+        ("[0.1, 1.0]", "[0.0]", "leaves no patient"),
+        ('"scratch"', '"../x"', "becomes a folder"),
+        ('"scratch"', '"random"', "two methods"),
+        ('recipe = "ahm"', 'recipe = "ahn"', "did you mean 'ahm'"),
+        ('"lgg:/nowhere"', '"lgg"', "is not a data set"),
+        ("steps = 20", "step = 20", "did you mean 'steps'"),
+        ("steps = 20", 'recipe = "nope"', "there is no recipe 'nope'"),
+        ("steps = 20", 'device = "tpu"', "device 'tpu' is unknown: choose cpu, cuda"),
+        ("steps = 20", "steps = -1", "steps -1 must be at least 1"),
+        ("steps = 20", "lr = inf", "does not suit the option --lr"),
+        ("steps = 20", 'network = "resnet"', "resnet"),
+        ("patch_size = 4\n", "", "say patch_size in"),
+        ("patch_size = 4\n", "patch_size = 5\n", "5"),
+        ("patch_size = 4\n", 'patch_size = 4\nratio = "often"\n', "often"),
+        ("patch_size = 4\n", 'patch_size = 4\nloss = "hiden-mean"\n', "hiden-mean"),
+        ("patch_size = 4\n", 'patch_size = 4\nstudent = "unett"\n', "did you mean 'unet'"),
+        ("patch_size = 4\n", "patch_size = 4\nbatch = 0\n", "batch 0 must be at least 1"),
+        ('agent = "policy"', 'agent = "polisy"', "unknown agent 'polisy'"),
+        ('agent = "a3c?width=8"', 'agent = "variance"', "'variance' is not one"),
+        ("on = 0", "on = 2", "there are 2, from 0"),
+        ("on = 0", 'reconstructor = "reconstructr"', "did you mean 'reconstructor'"),
+        ('name = "carried"', 'name = "random"', "two methods or stages"),
+        ("[reconstructor]\nsteps = 40\nwidths = [8, 8]\n", "", "add .reconstructor"),
+        ("widths = [8, 8]", "widths = 8", "does not suit the option --widths"),
+        ("widths = [8, 8]", 'device = "gpu"', "device 'gpu' is unknown"),
+        ("images = 6", "imags = 6", "did you mean 'images'"),
+        ("steps = 40", 'steps = "many"', "does not suit the option --steps"),
+        ('data = ["phantoms"', 'differ = ["agent"]\ndata = ["phantoms"', "'random' and 'shared' differ in"),
+        ('data = ["phantoms"', 'differ = ["agnt"]\ndata = ["phantoms"', "did you mean 'agent'"),
+        ("[score]", '[control]\nover = "none"\n[score]', "'none', which is no method"),
+        ("[score]", "[control]\nerrors = true\n[score]", "errors = True"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_runs(study, old, new, words, tmp_path):
+    assert old in STUDY
+    study.write_text(STUDY.replace(old, new, 1))
+    with pytest.raises(BadInput, match=words):
+        _check(read_study(study))
+
+
+def test_a_folder_keeps_its_study_which_may_grow_but_not_change(study, tmp_path):
+    out = tmp_path / "out"
+    keep(study, out)
+    study.write_text(STUDY.replace("[0, 1]", "[0, 1, 2]"))
+    keep(study, out)
+    assert read_study(out / "study.json") == read_study(study)
+    study.write_text(STUDY.replace("steps = 20", "steps = 30"))
+    with pytest.raises(BadInput, match="data0/scratch/seed0/share0.1 differs"):
+        keep(study, out)
+
+
+def test_other_data_may_be_given_and_is_what_the_folder_remembers(study, tmp_path):
+    keep(study, tmp_path / "out", ("phantoms?seed=7",))
+    assert json.loads((tmp_path / "out" / "study.json").read_text())["data"] == ["phantoms?seed=7"]
+    with pytest.raises(BadInput, match="another study"):
+        keep(study, tmp_path / "out", ("phantoms?seed=8",))
+
+
+def test_commands_are_printed_as_a_shell_would_need_them(study, tmp_path, capsys):
+    study.write_text(STUDY.replace("lgg:/nowhere", "lgg:/some where?modality=FLAIR&axis=2"))
+    run(["study", str(study), "--out", str(tmp_path / "my out"), "--dry-run"])
+    said = capsys.readouterr().out
+    assert "'lgg:/some where?modality=FLAIR&axis=2'" in said
+    assert f"'{tmp_path / 'my out'}/data0/reconstructor'" in said

@@ -1,0 +1,112 @@
+"""What masks are worth: seeds are the unit, comparisons are corrected for, and a control that fails stops a study."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from maskgym.cli import run
+from maskgym.errors import BadInput
+from maskgym.studies.plan import plan
+from maskgym.studies.read import keep
+from maskgym.studies.worth import dsc, gaps, holm, interval, rank_correlation, worths
+
+TOML = """
+data = ["phantoms"]
+seeds = [0, 1, 2, 3]
+shares = [0.1]
+label_seeds = [0, 1]
+[pretrain]
+image_size = "32x32"
+[control]
+[[method]]
+name = "scratch"
+[[method]]
+name = "random"
+recipe = "random"
+[[method]]
+name = "better"
+recipe = "anatomask"
+"""
+SEED = {"scratch": [0.40, 0.44, 0.42, 0.42], "random": [0.50, 0.52, 0.54, 0.52], "better": [0.52, 0.55, 0.56, 0.55]}
+
+
+@pytest.fixture
+def out(tmp_path):
+    """A finished study whose second draw of labels is worth 0.2 more to everybody, and noisier."""
+    (tmp_path / "s.toml").write_text(TOML)
+    for job in plan(keep(tmp_path / "s.toml", tmp_path / "out"), tmp_path / "out"):
+        if job.kind == "finetune":
+            score(job, SEED[job.method][job.seed] + 0.2 * job.label_seed)
+    return tmp_path / "out"
+
+
+def score(job, value):
+    job.leaves.parent.mkdir(parents=True, exist_ok=True)
+    patients = {"p": {"wall": {"DSC": value - 0.1}, "organ": {"DSC": value + 0.1}, "vessel": {"DSC": None}}}
+    job.leaves.write_text(json.dumps({"patients": patients}))
+
+
+def study_of(out):
+    return keep(out.parent / "s.toml", out)
+
+
+def test_draws_of_labels_are_averaged_and_seeds_are_the_unit(out):
+    study = study_of(out)
+    found = {one.method: one for one in worths(study, dsc(plan(study, out)))}
+    assert set(found) == {"scratch", "better"}
+    differences = np.array(SEED["better"]) - np.array(SEED["random"])
+    test = stats.ttest_1samp(differences, 0)
+    better = found["better"]
+    assert (better.over, better.gap.runs) == ("random", 4)
+    assert better.gap.value == pytest.approx(differences.mean())
+    assert better.gap.error == pytest.approx(differences.std(ddof=1) / 2)
+    assert better.gap[1:3] == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert better.p == pytest.approx(test.pvalue), "the larger of two p-values stands as it is"
+    alone = stats.ttest_1samp(np.array(SEED["scratch"]) - np.array(SEED["random"]), 0).pvalue
+    assert found["scratch"].p == pytest.approx(2 * alone), "the smaller is doubled"
+
+
+def test_only_what_both_sides_fine_tuned_alike_is_compared():
+    ours = {(0, 0.1, 0): 0.6, (0, 0.1, 1): 0.9, (1, 0.1, 0): 0.7, (2, 0.1, 0): 0.7, (2, 0.1, 1): 0.7}
+    theirs = {(0, 0.1, 0): 0.5, (0, 0.1, 1): 0.7, (1, 0.1, 0): 0.5, (2, 0.1, 0): 0.6, (2, 0.1, 1): 0.6}
+    assert gaps(ours, theirs) == pytest.approx([0.15, 0.1]), "seed 1 is half done and left out"
+    assert len(gaps(ours, {})) == 0
+    assert np.isnan(interval(np.array([])).value)
+
+
+def test_holm_agrees_with_its_definition_and_leaves_what_is_unknown_out():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    corrected = holm([0.02, float("nan"), 0.03])
+    assert corrected[0] == pytest.approx(0.04)
+    assert np.isnan(corrected[1])
+
+
+def test_a_rank_correlation_is_scipys_with_an_interval_and_too_few_have_none():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=14)
+    b = a + rng.normal(size=14)
+    found, p = rank_correlation(a, b)
+    assert found.value == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert found.low < found.value < found.high
+    assert p == pytest.approx(stats.spearmanr(a, b).pvalue, abs=0.02)
+    assert np.isnan(rank_correlation(a[:4], b[:4])[0].value)
+    assert np.isnan(rank_correlation([1.0] * 6, a[:6])[0].value)
+
+
+def test_a_control_that_holds_says_by_how_much(out, capsys):
+    assert run(["study", "control", str(out), "--runs", "16", "--out", str(out / "control.json")]) == 0
+    assert "'random' is +0.1000 DSC above 'scratch', standard error 0.0" in capsys.readouterr().out
+    assert json.loads((out / "control.json").read_text())["seeds"] == 4
+
+
+def test_a_control_that_fails_stops_and_says_why(out, capsys):
+    for job in plan(study_of(out), out):
+        if job.kind == "finetune" and job.method == "scratch":
+            score(job, SEED["random"][job.seed] + 0.1 * (-1) ** job.seed)
+    assert run(["study", "control", str(out), "--out", str(out / "control.json")]) == 1
+    assert "less than 2 standard errors, so this bed cannot tell masks apart" in capsys.readouterr().out
+    assert not (out / "control.json").exists()
+    with pytest.raises(BadInput, match="16 of 17 fine-tunings"):
+        run(["study", "control", str(out), "--runs", "17"])
