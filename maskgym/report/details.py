@@ -259,7 +259,7 @@ def how_made(found: Findings) -> Section:
         "P(better) is the probability of improvement of Agarwal et al. (2021): how often a run of the one beats a run "
         "of the other on a patient, ties counting half, averaged over patients; 0.5 is no difference.",
     ]
-    if len({run.job.label_seed for run in found.tuned}) > 1:
+    if len({run.label_seed for run in found.tuned}) > 1:
         told.append(
             "Fine-tunings of one pre-trained network on several draws of labels are averaged before anything else."
         )

@@ -32,6 +32,7 @@ class Trained:
     curve: list[dict[str, float]]
     """The rows of its metrics.csv, without what is empty."""
     scores: dict[str, Any] = field(default_factory=dict)
+    label_seed: int | None = None
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Findings:
     def chosen(self, place: str, method: str, share: float) -> list[Trained]:
         """Pick the finished fine-tunings of one method, seed by seed."""
         found = [run for run in self.tuned if (run.job.place, run.job.method, run.job.share) == (place, method, share)]
-        return sorted(found, key=lambda run: (run.job.seed, run.job.label_seed or 0))
+        return sorted(found, key=lambda run: (run.job.seed, run.label_seed or 0))
 
     def pretrainings(self, method: str, place: str = "") -> list[Trained]:
         """Pick the finished pre-trainings of one method, on one data set or on all."""
@@ -80,10 +81,10 @@ def load(folder: Path) -> Findings:
     records = {job.name: state(folder, job) for job in jobs}
     tuned, damaged = [], {}
     for job in jobs:
-        if job.kind == "finetune" and job.leaves.exists():
-            scores = read_json(job.leaves)
+        for draw, home in job.folders.items() if job.kind == "finetune" and job.leaves.exists() else ():
+            scores = read_json(home / "scores.json")
             if _sound(scores):
-                tuned.append(_trained(job, scores))
+                tuned.append(_trained(job, home, scores, draw))
             else:
                 damaged[job.name] = "its scores.json is damaged"
     if not tuned:
@@ -109,7 +110,9 @@ def load(folder: Path) -> Findings:
         names=_names({place: specs[place] for place in places}),
         tuned=tuned,
         pretrained=[
-            _trained(job) for job in jobs if job.kind == "pretrain" and records[job.name]["state"] == "finished"
+            _trained(job, job.leaves.parent)
+            for job in jobs
+            if job.kind == "pretrain" and records[job.name]["state"] == "finished"
         ],
         points={
             (job.place, job.method, job.name.rpartition("/")[2]): found
@@ -129,9 +132,9 @@ def read_json(file: Path) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _trained(job: Job, scores: dict[str, Any] | None = None) -> Trained:
-    folder = job.leaves.parent
-    return Trained(job, folder, read_json(folder / "settings.json"), _curve(folder / "metrics.csv"), scores or {})
+def _trained(job: Job, folder: Path, scores: dict[str, Any] | None = None, draw: int | None = None) -> Trained:
+    settings, curve = read_json(folder / "settings.json"), _curve(folder / "metrics.csv")
+    return Trained(job, folder, settings, curve, scores or {}, draw)
 
 
 def _sound(scores: dict[str, Any]) -> bool:

@@ -19,7 +19,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     blocks: list[Block] = []
     tables, pictures, rows, said = [], [], [], []
     for place, name in found.names.items():
-        scores = dsc(job for job in found.jobs if job.place == place)
+        scores = dsc(found.study, [job for job in found.jobs if job.place == place])
         every = worths(found.study, scores)
         if not any(one.gap.kind == "interval" and one.gap.error == one.gap.error for one in every):
             continue
@@ -92,7 +92,8 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
     pictures, rows, said = [], [], []
     for place, name in found.names.items():
         gaps = {
-            one.method: one.gap for one in worths(found.study, dsc(job for job in found.jobs if job.place == place))
+            one.method: one.gap
+            for one in worths(found.study, dsc(found.study, [job for job in found.jobs if job.place == place]))
         }
         for game in dict.fromkeys(key[2] for key in found.points if key[0] == place):
             played = {

@@ -64,7 +64,7 @@ def _lead(found: Findings) -> str:
         (len(found.methods), "method"),
         (len(found.shares), "label share"),
         (len({run.job.seed for run in found.tuned}), "seed"),
-        (len({run.job.label_seed for run in found.tuned}), "draw"),
+        (len({run.label_seed for run in found.tuned}), "draw"),
         (len(found.tuned), "finished fine-tuning"),
     ]
     told = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts)

@@ -15,15 +15,15 @@ from maskgym.downstream.settings import FineTune
 from maskgym.errors import BadInput
 from maskgym.masking import schedules
 from maskgym.networks.students import make_student
-from maskgym.networks.train import TrainSettings
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.recipes import make_settings
+from maskgym.pretrain.reconstructor import TrainSettings
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.studies.plan import PAR
 from maskgym.studies.read import Method, Options, Study, known
 
 # Options that the study sets itself, in any of its tables.
-_OWN = ("out", "dataset", "env", "seed", "split_file", "weights", "label_share", "resume", "fresh", "quiet", "settings")
+_OWN = ("out", "env", "seed", "split_file", "weights", "label_share", "labels", "label_seed", "fresh", "settings")
 _SIZES = ("image_size", "patch_size")
 
 
@@ -41,12 +41,11 @@ def check(study: Study, commands: Mapping[str, type]) -> None:
         if not stage.agent:
             with _of(f"[reconstructor] {stage.name!r}"):
                 _made(TrainSettings, {key: x for key, x in stage.options.items() if key not in _SIZES})
-    if study.score is not None:
-        allowed = {key: kind for key, kind in _allowed(commands["score"]).items() if key not in ("agents", *_SIZES)}
+    for told in study.scores.values():
+        allowed = _allowed(commands["score"])
         allowed |= {key: kind for key, kind in _allowed(commands["par"]).items() if key in PAR}
-        _options(
-            study.score, {key: kind for key, kind in allowed.items() if key not in ("par", "reconstructor")}, "[score]"
-        )
+        own = ("agents", "par", "reconstructor", *_SIZES)
+        _options(told, {key: kind for key, kind in allowed.items() if key not in own}, "[score]")
     _options(study.pretrain, _pretrain_options(), "[pretrain]")
     _options(study.finetune, _allowed(FineTune), "[finetune]")
     resolved = {}
@@ -79,7 +78,8 @@ def _pretraining(study: Study, method: Method) -> Options:
 def _fine_tuning(told: Options) -> None:
     settings = _made(FineTune, {"out": "x", **told})
     assert settings.crop
-    parse_network(settings.network)
+    if settings.network:
+        parse_network(settings.network)
 
 
 def _made(cls: type, told: Options) -> Any:

@@ -32,7 +32,6 @@ PROGRAM = "maskgym.cli"  # whose main() takes the words of a job
 INTERRUPTED = 130
 _PACKAGES = ("maskgym", "torch", "monai", "numpy")
 _BEAT = 5.0  # seconds between two notes of how long a command has been at work
-_RESUMABLE = ("pretrain", "finetune", "policy")
 Record = dict[str, Any]
 
 
@@ -94,9 +93,6 @@ def run_job(out: Path, job: Job, program: str = PROGRAM) -> int:
 
 
 def _command(out: Path, job: Job, program: str, spent: float) -> int:
-    words = list(job.words)
-    if job.kind in _RESUMABLE and (job.leaves.parent / "settings.json").exists():
-        words.append("--resume")
     job.leaves.parent.mkdir(parents=True, exist_ok=True)
     began, versions = time.monotonic(), {name: version(name) for name in _PACKAGES}
     about: Record = {"job": job.name, "kind": job.kind, "words": at_home(job.words, out), "host": socket.gethostname()}
@@ -109,7 +105,7 @@ def _command(out: Path, job: Job, program: str, spent: float) -> int:
 
     note("running")
     with _said_to(path(out, job, ".log")), _beating(lambda: note("running")):
-        code = _exit_code(program, words)
+        code = _exit_code(program, list(job.words))  # the same command again goes on where a killed one stopped
     if code == INTERRUPTED:
         note("running")  # it saved what it had; without the lock it counts as waiting
     elif code == 0 and job.leaves.exists():

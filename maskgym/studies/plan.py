@@ -33,7 +33,14 @@ class Job:
     method: str = ""
     seed: int = -1
     share: float = 0.0
-    label_seed: int | None = None
+    label_seeds: tuple[int | None, ...] = (None,)
+    """Draws of the labelled patients, one fine-tuning each; None: the split's own."""
+
+    @property
+    def folders(self) -> dict[int | None, Path]:
+        """Where the fine-tuning on each draw of labels lies."""
+        home, seeds = self.leaves.parent, self.label_seeds
+        return {seed: home / f"labels-{seed}" if len(seeds) > 1 else home for seed in seeds}
 
 
 def plan(study: Study, out: Path) -> list[Job]:
@@ -60,16 +67,16 @@ def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
         if control:
             needs = [name for method in first for name in source.finetunes(method)]
             file = out / source.name / "control.json"
-            words = ("study", "control", str(out), "--place", source.name)
-            words = (*words, "--runs", str(len(needs)), "--out", str(file))
+            asked = ("--place", source.name, "--runs", str(len(needs) * len(study.label_seeds)), "--out", str(file))
+            words = ("study", "control", str(out), *asked)
             yield Job(f"{source.name}/control", "control", words, file, tuple(needs), source.name)
         for method in study.methods:
             for job in source.method(method, sources) if method not in first else ():
                 yield replace(job, needs=(*job.needs, f"{source.name}/control")) if control else job
-        if study.score is not None:
-            for method in study.methods:
-                if method.recipe and source.same_game(method):
-                    yield source.score(method, study.score)
+        for method in study.methods:
+            if method.recipe and source.same_game(method):
+                for game, told in study.scores.items():
+                    yield source.score(method, game, told)
 
 
 @dataclass(frozen=True)
@@ -103,11 +110,8 @@ class _Source:
         for stage in self.study.stages:
             if stage.on in (None, self.place):
                 yield self._policy(stage) if stage.agent else self._reconstructor(stage)
-        if self.study.score is not None and self.place < len(self.study.data):
-            told = {key: value for key, value in self.study.score.items() if key in (*PAR, *BOTH)}
-            network, file = self.study.reconstructors[0], self.out / self.name / "par.safetensors"
-            words, needs = self._game(network, told)
-            yield Job(f"{self.name}/par", "par", ("par", "--out", str(file), *words), file, needs, self.name)
+        for game, told in self.study.scores.items() if self.place < len(self.study.data) else ():
+            yield self._par(game, told)
 
     def method(self, method: Method, sources: list[_Source]) -> Iterator[Job]:
         """Pre-training and fine-tuning under one method."""
@@ -119,8 +123,7 @@ class _Source:
                 before = (home.pretrain(method, seed, told),)
                 yield from before
             for share in self.study.shares:
-                for draw in self.study.label_seeds:
-                    yield self._finetune(method, seed, share, draw, before)
+                yield self._finetune(method, seed, share, before)
 
     def pretrain(self, method: Method, seed: int, told: Options) -> Job:
         """Pre-training under one method and seed."""
@@ -134,38 +137,49 @@ class _Source:
     def finetunes(self, method: Method) -> list[str]:
         """Names of all fine-tunings of a method."""
         study = self.study
-        axes = [(seed, share, draw) for seed in study.seeds for share in study.shares for draw in study.label_seeds]
-        return [self._finetune_name(method, *one) for one in axes]
+        return [self._finetune_name(method, seed, share) for seed in study.seeds for share in study.shares]
 
-    def _finetune_name(self, method: Method, seed: int, share: float, draw: int | None) -> str:
-        name = f"{self.name}/{method.name}/seed{seed}/share{share:g}"
-        return name if draw is None else f"{name}/labels{draw}"
+    def _finetune_name(self, method: Method, seed: int, share: float) -> str:
+        return f"{self.name}/{method.name}/seed{seed}/share{share:g}"
 
-    def _finetune(self, method: Method, seed: int, share: float, draw: int | None, before: tuple[Job, ...]) -> Job:
-        name, needs = self._finetune_name(method, seed, share, draw), self.split[0]
+    def _finetune(self, method: Method, seed: int, share: float, before: tuple[Job, ...]) -> Job:
+        name, needs, draws = self._finetune_name(method, seed, share), self.split[0], self.study.label_seeds
         weights = "none"
         for job in before:
             weights, needs = str(job.leaves.parent), (*needs, job.name)
-        own = self.study.finetune | method.finetune | ({} if draw is None else {"label_seed": draw})
+        own = (
+            self.study.finetune
+            | method.finetune
+            | ({} if draws == (None,) else {"label_seed": ",".join(map(str, draws))})
+        )
         words = ("finetune", "--weights", weights, *self._data(), "--label-share", f"{share:g}", "--seed", str(seed))
         words, folder = (*words, "--out", str(self.out / name), *_options(own)), self.out / name
-        return Job(name, "finetune", words, folder / "scores.json", needs, self.name, method.name, seed, share, draw)
+        leaves = folder / "scores.json"
+        return Job(name, "finetune", words, leaves, needs, self.name, method.name, seed, share, draws)
 
-    def score(self, method: Method, told: Options) -> Job:
+    def _par(self, game: str, told: Options) -> Job:
+        name = f"{self.name}/{_par_of(game)}"
+        own = {key: value for key, value in told.items() if key in (*PAR, *BOTH)}
+        words, needs = self._game(self.study.reconstructors[0], own)
+        file = self.out / f"{name}.safetensors"
+        return Job(name, "par", ("par", "--out", str(file), *words), file, needs, self.name)
+
+    def score(self, method: Method, game: str, told: Options) -> Job:
         """A method's agent plays the game that all share."""
-        name = f"{self.name}/{method.name}/score"
+        name = f"{self.name}/{method.name}/{game}"
         agent, runs, needs = self._player(method)
         own = {"seeds": runs} | {key: value for key, value in told.items() if key not in PAR}
-        words, game = self._game(self.study.reconstructors[0], own)
-        par = str(self.out / self.name / "par.safetensors")
+        words, before = self._game(self.study.reconstructors[0], own)
+        par = str(self.out / self.name / f"{_par_of(game)}.safetensors")
         words = ("score", agent, "--out", str(self.out / name), "--par", par, *words)
-        needs = tuple(dict.fromkeys((*game, f"{self.name}/par", *needs)))
+        needs = tuple(dict.fromkeys((*before, f"{self.name}/{_par_of(game)}", *needs)))
         return Job(name, "score", words, self.out / name / "score.json", needs, self.name, method.name)
 
     def same_game(self, method: Method) -> bool:
         """Points are of one game: methods with other patches, images or data are not scored."""
         told = self.study.pretrain_options(method)
-        return told.get("data", self.spec) == self.spec and all(told[key] == self.study.pretrain[key] for key in _SIZES)
+        own, usual = told | {"data": told.get("data", self.spec)}, self.study.pretrain | {"data": self.spec}
+        return all(own.get(key) == usual.get(key) for key in (*_SIZES, "data"))
 
     def _reconstructor(self, stage: Stage) -> Job:
         own = {key if key in _SIZES else f"train.{key}": value for key, value in stage.options.items()}
@@ -235,6 +249,11 @@ class _Source:
 def at_home(words: tuple[str, ...], out: Path) -> list[str]:
     """The words of a job without the place of the study's folder, which may be moved, or named otherwise."""
     return [word.replace(f"{out}{os.sep}", "") for word in words]
+
+
+def _par_of(game: str) -> str:
+    """What the par of a score is called: par of score, par-relative of score-relative."""
+    return f"par{game.removeprefix('score')}"
 
 
 def _options(told: dict[str, Any]) -> tuple[str, ...]:

@@ -70,15 +70,18 @@ class Study:
     shares: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
     label_seeds: tuple[int | None, ...] = (None,)
-    """Draws of the labelled patients; None: the split's own."""
+    """Draws of the labelled patients, one fine-tuning each; None: the split's own."""
     pretrain: Options = field(default_factory=dict)
     finetune: Options = field(default_factory=dict)
     reconstructors: tuple[Stage, ...] = ()
     policies: tuple[Stage, ...] = ()
-    score: Options | None = None
+    scores: dict[str, Options] = field(default_factory=dict)
+    """What is played, by name: score, or score-NAME."""
     differ: tuple[str, ...] | None = None
     """The options of pre-training in which methods may differ; None: in all."""
     control: Control | None = None
+    measure: str = "patients"
+    """What worth is counted in: DSC of each patient, or pooled over the pixels of all, the background a class."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -106,11 +109,11 @@ class Study:
 
 def trained_first(spec: str) -> bool:
     """Whether an agent is trained in an environment before it masks, and is not loaded from a folder."""
+    from maskgym import learner
     from maskgym.registry import agent_class
-    from maskgym.training.learner import is_learner
 
     name, _, folder = spec.partition("?")[0].partition(":")
-    return not folder and is_learner(agent_class(name))
+    return not folder and learner.trained_first(agent_class(name))
 
 
 def read_study(file: Path, data: Sequence[str] = ()) -> Study:
@@ -156,7 +159,9 @@ def _told(file: Path, data: Sequence[str]) -> dict[str, Any]:
 
 def _study(told: dict[str, Any], file: str) -> Study:
     tables = ("reconstructor", "policy", "score", "pretrain", "finetune", "method", "control")
-    known(told, (*_AXES, *tables, "differ"), "a study")
+    known(told, (*_AXES, *tables, "differ", "measure"), "a study")
+    if told.get("measure", "patients") not in ("patients", "pooled"):
+        raise BadInput(f"measure = {told['measure']!r} is unknown: choose patients or pooled")
     axes: dict[str, Any] = {name: _axis(name, told[name], kind) for name, kind in _AXES.items() if name in told}
     methods = told.get("method")
     if "data" not in axes or not isinstance(methods, list) or not methods:
@@ -168,9 +173,10 @@ def _study(told: dict[str, Any], file: str) -> Study:
         methods=tuple(_method(one) for one in _tables(told, "method")),
         reconstructors=tuple(_stage(one, "reconstructor") for one in _tables(told, "reconstructor")),
         policies=tuple(_stage(one, "policy") for one in _tables(told, "policy")),
-        score=_table(told, "score") if "score" in told else None,
+        scores=_scores(_tables(told, "score")),
         differ=_axis("differ", told["differ"], str) if "differ" in told else None,
         control=_control(_table(told, "control")) if "control" in told else None,
+        measure=told.get("measure", "patients"),
         pretrain=_table(told, "pretrain"),
         finetune=_table(told, "finetune"),
         **axes,
@@ -185,7 +191,7 @@ def _connected(study: Study) -> Study:
     names = [method.name for method in study.methods] + [stage.name for stage in study.stages]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"two methods or stages are called {min(twice)!r}: give each its own name")
-    if study.stages or study.score is not None:
+    if study.stages or study.scores:
         for size in _SIZES:
             if size not in study.pretrain:
                 raise BadInput(f"the frozen networks of a study need a size: say {size} in [pretrain]")
@@ -229,6 +235,17 @@ def _stage(told: dict[str, Any], kind: str) -> Stage:
     agent = str(told.get("agent", "a3c")) if kind == "policy" else ""
     options = {key: value for key, value in told.items() if key not in own}
     return Stage(_name(told.get("name", kind)), told.get("on"), agent, str(told.get("reconstructor", "")), options)
+
+
+def _scores(tables: list[Options]) -> dict[str, Options]:
+    """Several are told apart by names; one needs none."""
+    named = [f"score-{_name(table['name'])}" if "name" in table else "score" for table in tables]
+    if twice := {name for name in named if named.count(name) > 1}:
+        raise BadInput(f"two [[score]] are called {min(twice)!r}: give each a name of its own")
+    return {
+        name: {key: value for key, value in table.items() if key != "name"}
+        for name, table in zip(named, tables, strict=True)
+    }
 
 
 def _control(told: dict[str, Any]) -> Control:

@@ -40,8 +40,10 @@ class Worth:
         return self.p < 0.05
 
 
-def dsc_of(scores: Mapping[str, Any]) -> float:
-    """Mean over patients of each one's mean over the regions in which DSC is defined."""
+def dsc_of(scores: Mapping[str, Any], pooled: bool = False) -> float:
+    """Mean over patients of each one's mean over regions; or the mean over classes, the pixels of all pooled."""
+    if pooled:
+        return float(scores["pooled_DSC"]["mean"])
     every = []
     for table in scores["patients"].values():
         defined = [float(region["DSC"]) for region in table.values() if region.get("DSC") is not None]
@@ -49,16 +51,17 @@ def dsc_of(scores: Mapping[str, Any]) -> float:
     return fmean(every) if every else float("nan")
 
 
-def dsc(jobs: Iterable[Job]) -> dict[str, Keys]:
+def dsc(study: Study, jobs: Iterable[Job]) -> dict[str, Keys]:
     """Read the DSC of every finished fine-tuning: method -> (seed, share, draw) -> DSC."""
+    pooled = study.measure == "pooled"
     found: dict[str, Keys] = {}
     for job in jobs:
-        if job.kind == "finetune":
+        for draw, folder in job.folders.items() if job.kind == "finetune" and job.leaves.exists() else ():
             try:
-                value = dsc_of(json.loads(job.leaves.read_text()))
+                value = dsc_of(json.loads((folder / "scores.json").read_text()), pooled)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue  # not there yet, or damaged
-            found.setdefault(job.method, {})[job.seed, job.share, job.label_seed] = value
+                continue  # damaged
+            found.setdefault(job.method, {})[job.seed, job.share, draw] = value
     return found
 
 
@@ -142,7 +145,7 @@ def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, A
     """The positive control on one data set: whether it holds, the sentence that says so, and its figures."""
     wanted = study.control
     assert wanted is not None
-    scores = dsc(job for job in plan(study, out) if job.place == place)
+    scores = dsc(study, [job for job in plan(study, out) if job.place == place])
     values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}))
     gap = interval(values)
     told = {

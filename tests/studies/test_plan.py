@@ -150,6 +150,22 @@ def test_whoever_masks_is_scored_in_the_game_that_all_share(jobs, tmp_path):
     assert after(jobs["data0/anew/score"], "--par") == after(jobs["data0/par"], "--out")
 
 
+def test_several_games_may_be_played_each_with_its_own_par(study, tmp_path):
+    told = STUDY.replace(
+        "[score]", '[[score]]\nname = "relative"\nreward = "relative"\nreference = "reconstructor"\n[[score]]'
+    )
+    study.write_text(told)
+    read = read_study(study)
+    _check(read)
+    jobs = {job.name: job for job in plan(read, tmp_path / "out")}
+    relative = jobs["data0/random/score-relative"]
+    assert after(relative, "--par").endswith("data0/par-relative.safetensors")
+    assert after(relative, "--reference").endswith("data0/reconstructor")
+    assert "data0/par-relative" in relative.needs
+    assert after(jobs["data0/par-relative"], "--reward") == "relative"
+    assert "--reward" not in jobs["data0/random/score"].words
+
+
 def test_labels_are_drawn_as_often_as_asked_and_pre_training_may_be_on_other_data(study, tmp_path):
     told = STUDY.replace("shares = [0.1, 1.0]", "shares = [0.1]\nlabel_seeds = [4, 7]")
     told = told.replace(
@@ -161,11 +177,13 @@ data = "busi:/elsewhere"''',
     ).replace("patch_size = 8", "")
     study.write_text(told)
     jobs = {job.name: job for job in plan(read_study(study), tmp_path / "out")}
-    drawn = jobs["data0/random/seed1/share0.1/labels7"]
-    assert (after(drawn, "--label-seed"), after(drawn, "--seed")) == ("7", "1")
+    drawn = jobs["data0/random/seed1/share0.1"]
+    assert (after(drawn, "--label-seed"), after(drawn, "--seed")) == ("4,7", "1")
+    assert list(drawn.folders) == [4, 7]
+    assert drawn.folders[7] == drawn.leaves.parent / "labels-7"
     assert drawn.needs == ("data0/random/seed1/pretrain",)
     for place in ("data0", "data1"):
-        tuned = jobs[f"{place}/other-data/seed0/share0.1/labels4"]
+        tuned = jobs[f"{place}/other-data/seed0/share0.1"]
         assert tuned.needs[-1] == "extra0/other-data/seed0/pretrain", "pre-trained once, for both data sets"
     pretrained = jobs["extra0/other-data/seed0/pretrain"]
     assert (after(pretrained, "--data"), pretrained.needs) == ("busi:/elsewhere", ("extra0/split",))

@@ -270,11 +270,3 @@ def test_fresh_starts_over_and_touches_nothing_else(out, tmp_path, monkeypatch):
     assert not jobs[0].leaves.exists()
     assert (out / "notes.txt").exists()
     assert len(jobs_of(out)) == 3
-
-
-def test_a_job_that_was_interrupted_is_told_to_resume(out):
-    jobs = jobs_of(out)
-    jobs[2].leaves.parent.mkdir(parents=True)
-    (jobs[2].leaves.parent / "settings.json").write_text("{}")
-    assert run_all(out, jobs[2:3], Local(out, 1, "fake")) == {}
-    assert log(out)[0].endswith("--resume")

@@ -38,14 +38,19 @@ def out(tmp_path):
     (tmp_path / "s.toml").write_text(TOML)
     for job in plan(keep(tmp_path / "s.toml", tmp_path / "out"), tmp_path / "out"):
         if job.kind == "finetune":
-            score(job, SEED[job.method][job.seed] + 0.2 * job.label_seed)
+            score(job, SEED[job.method][job.seed])
     return tmp_path / "out"
 
 
 def score(job, value):
     job.leaves.parent.mkdir(parents=True, exist_ok=True)
-    patients = {"p": {"wall": {"DSC": value - 0.1}, "organ": {"DSC": value + 0.1}, "vessel": {"DSC": None}}}
-    job.leaves.write_text(json.dumps({"patients": patients}))
+    for draw, folder in job.folders.items():
+        mine = value + 0.2 * draw
+        patients = {"p": {"wall": {"DSC": mine - 0.1}, "organ": {"DSC": mine + 0.1}, "vessel": {"DSC": None}}}
+        folder.mkdir(exist_ok=True)
+        told = {"patients": patients, "pooled_DSC": {"background": 1.0, "mean": 2 * mine}}
+        (folder / "scores.json").write_text(json.dumps(told))
+    job.leaves.write_text("{}")
 
 
 def study_of(out):
@@ -54,7 +59,7 @@ def study_of(out):
 
 def test_draws_of_labels_are_averaged_and_seeds_are_the_unit(out):
     study = study_of(out)
-    found = {one.method: one for one in worths(study, dsc(plan(study, out)))}
+    found = {one.method: one for one in worths(study, dsc(study, plan(study, out)))}
     assert set(found) == {"scratch", "better"}
     differences = np.array(SEED["better"]) - np.array(SEED["random"])
     test = stats.ttest_1samp(differences, 0)
