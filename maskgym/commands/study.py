@@ -14,8 +14,8 @@ from maskgym.errors import BadInput
 if TYPE_CHECKING:
     from maskgym.studies.job import Record
     from maskgym.studies.plan import Job
-    from maskgym.studies.read import Study
     from maskgym.studies.run import Engine
+    from maskgym.studies.study import Study
 
 
 @dataclass(frozen=True)

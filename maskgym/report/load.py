@@ -16,7 +16,8 @@ from maskgym.benchmark.statistics import Interval
 from maskgym.errors import BadInput
 from maskgym.studies.job import Record, state
 from maskgym.studies.plan import Job, plan
-from maskgym.studies.read import KEPT, Study, read_study
+from maskgym.studies.read import KEPT, read_study
+from maskgym.studies.study import Study
 
 WAITING = "not run yet"
 _MANY = ("msd", "folder")  # layouts of many data sets: the folder tells which

@@ -20,7 +20,8 @@ from maskgym.pretrain.recipes import make_settings
 from maskgym.pretrain.reconstructor import TrainSettings
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.studies.plan import PAR
-from maskgym.studies.read import Method, Options, Study, known
+from maskgym.studies.read import known
+from maskgym.studies.study import Method, Options, Study
 
 # Options that the study sets itself, in any of its tables.
 _OWN = ("out", "env", "seed", "split_file", "weights", "label_share", "labels", "label_seed", "fresh", "settings")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from maskgym.studies.read import Method, Options, Stage, Study, trained_first
+from maskgym.studies.study import Method, Options, Stage, Study, trained_first
 
 Needs = tuple[str, ...]
 PAR = ("evaluations", "queries")  # of [score], what only the search for par is told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,106 +14,11 @@ from maskgym.data.spec import parse
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.pretrain.recipes import recipe
+from maskgym.studies.study import Control, Method, Options, Stage, Study, trained_first
 
 KEPT = "study.json"  # what a folder was started with
 _AXES: dict[str, type] = {"data": str, "seeds": int, "shares": float, "label_seeds": int}
 _SIZES = ("image_size", "patch_size")
-Options = dict[str, Any]  # of a command, with _ for -
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A reconstructor or a policy: trained once for each data set, used by many jobs."""
-
-    name: str
-    on: int | None = None
-    """Place of the one data set it is trained on, to be carried to all; None: on each."""
-    agent: str = ""
-    """Whose policy it is; a reconstructor has none."""
-    reconstructor: str = ""
-    """The reconstructor that a policy plays against."""
-    options: Options = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to start fine-tuning: a recipe of pre-training with its own options, or no recipe for a random start."""
-
-    name: str
-    recipe: str = ""
-    pretrain: Options = field(default_factory=dict)
-    finetune: Options = field(default_factory=dict)
-    differs: tuple[str, ...] = ()
-    """Options of pre-training in which it may differ from the others although the study says otherwise."""
-    baseline: str = ""
-    """The method its worth is measured against; empty: random masks."""
-
-
-@dataclass(frozen=True)
-class Control:
-    """The positive control: what must be seen before anything else is run."""
-
-    method: str = "random"
-    """Who must be better..."""
-    over: str = "scratch"
-    """... than whom ..."""
-    errors: float = 2.0
-    """... by how many standard errors, with the pre-training seed as the unit."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a study file says."""
-
-    data: tuple[str, ...]
-    methods: tuple[Method, ...]
-    shares: tuple[float, ...] = (0.1,)
-    seeds: tuple[int, ...] = (0,)
-    label_seeds: tuple[int | None, ...] = (None,)
-    """Draws of the labelled patients, one fine-tuning each; None: the split's own."""
-    pretrain: Options = field(default_factory=dict)
-    finetune: Options = field(default_factory=dict)
-    reconstructors: tuple[Stage, ...] = ()
-    policies: tuple[Stage, ...] = ()
-    scores: dict[str, Options] = field(default_factory=dict)
-    """What is played, by name: score, or score-NAME."""
-    differ: tuple[str, ...] | None = None
-    """The options of pre-training in which methods may differ; None: in all."""
-    control: Control | None = None
-    measure: str = "patients"
-    """What worth is counted in: DSC of each patient, or pooled over the pixels of all, the background a class."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """All data sets: those to fine-tune on, then those that are only pre-trained on."""
-        more = [str(told["data"]) for told in map(self.pretrain_options, self.methods) if "data" in told]
-        return tuple(dict.fromkeys((*self.data, *more)))
-
-    @property
-    def stages(self) -> tuple[Stage, ...]:
-        """Reconstructors, then policies."""
-        return (*self.reconstructors, *self.policies)
-
-    def pretrain_options(self, method: Method) -> Options:
-        """Options of a method's pre-training: its own over the study's; none where it does not pre-train."""
-        return self.pretrain | method.pretrain if method.recipe else {}
-
-    def agent_of(self, method: Method) -> str:
-        """Who masks when a method pre-trains: as it says, as the study says, as the recipe says."""
-        return str((recipe(method.recipe) | self.pretrain_options(method)).get("agent", "random"))
-
-    def stage(self, name: Any) -> Stage | None:
-        """Find a stage by name."""
-        return next((stage for stage in self.stages if stage.name == name), None)
-
-
-def trained_first(spec: str) -> bool:
-    """Whether an agent is trained in an environment before it masks, and is not loaded from a folder."""
-    from maskgym import learner
-    from maskgym.registry import agent_class
-
-    name, _, folder = spec.partition("?")[0].partition(":")
-    return not folder and learner.trained_first(agent_class(name))
 
 
 def read_study(file: Path, data: Sequence[str] = ()) -> Study:

@@ -17,7 +17,7 @@ import numpy as np
 
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
 from maskgym.studies.plan import Job, plan
-from maskgym.studies.read import Method, Study
+from maskgym.studies.study import Method, Study
 
 FEWEST = 5  # ways to mask, below which a rank correlation says nothing
 _RESAMPLES = 5000
