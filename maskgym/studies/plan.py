@@ -11,7 +11,7 @@ from typing import Any
 from maskgym.studies.study import Method, Options, Stage, Study, trained_first
 
 Needs = tuple[str, ...]
-PAR = ("evaluations", "queries")  # of [score], what only the search for par is told
+PAR = ("queries",)  # of [score], what only the search for par is told
 BOTH = ("ratio", "images", "split", "device", "reward", "reference")  # what par and score are told alike
 _SIZES = ("image_size", "patch_size")
 _RESULTS = ("finetune", "score", "control")  # what a study is run for; other jobs are there for these
