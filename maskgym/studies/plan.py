@@ -106,7 +106,9 @@ class _Source:
         needs, _ = self.split
         if needs:
             file = self.out / self.name / "split.json"
-            yield Job(needs[0], "split", ("data", "split", self.spec, "--out", str(file)), file, place=self.name)
+            yield Job(
+                needs[0], "split", ("data", "split", "--data", self.spec, "--out", str(file)), file, place=self.name
+            )
         for stage in self.study.stages:
             if stage.on in (None, self.place):
                 yield self._policy(stage) if stage.agent else self._reconstructor(stage)
