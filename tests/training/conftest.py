@@ -38,7 +38,7 @@ class Toy(Learner):
         return Optimization(lr=self.settings.lr, clip=100.0)
 
     def propose(self, images: Tensor, masks: int) -> Proposal:
-        number = int(self.drawn[0]) // (len(images) * masks)
+        number = int(self.drawn[0]) // (8 * len(images) * masks)
         time.sleep(self.nap)
         if self.first and self.trouble == "starts slowly":
             time.sleep(2.0)
