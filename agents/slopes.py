@@ -12,10 +12,9 @@ from maskgym.climbing import Found, climb, normal
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import rng
+from maskgym.masking.relax import relax
 from maskgym.meter import takes_soft_masks
 from maskgym.searcher import Searcher, SearchSettings
-
-_BISECTIONS = 30
 
 
 @dataclass(frozen=True)
@@ -74,23 +73,8 @@ class Slopes(Searcher):
             softness = s.soft * (s.hard / s.soft) ** (step / steps)
             noise = 0.3 * softness * normal(rng.keys(seeds ^ (step << 32), scores.shape[1]))
             with torch.enable_grad():
-                reward = game.soft_reward(images, _relaxed(climbed + noise, game.budget, softness))
+                reward = game.soft_reward(images, relax(climbed + noise, game.budget, softness))
                 (climbed.grad,) = torch.autograd.grad(-reward.sum(), climbed)
             optimizer.step()
         for found in climb(game, images, climbed.detach(), queries - each * steps, seeds):
             yield found._replace(queries=found.queries + each * steps)
-
-
-def _relaxed(scores: Tensor, hidden: int, softness: float) -> Tensor:
-    """Turn scores (B, N) into shares between 0 and 1 that sum to K in each image, differentiably."""
-    with torch.no_grad():
-        low, high = scores.amin(1, keepdim=True) - 10 * softness, scores.amax(1, keepdim=True) + 10 * softness
-        for _ in range(_BISECTIONS):
-            middle = (low + high) / 2
-            many = torch.sigmoid((scores - middle) / softness).sum(1, keepdim=True) > hidden
-            low, high = torch.where(many, middle, low), torch.where(many, high, middle)
-        share = torch.sigmoid((scores - low) / softness)
-        slope = share * (1 - share)
-        slope = slope / slope.sum(1, keepdim=True).clamp(min=1e-9)
-    threshold = low + (slope * (scores - scores.detach())).sum(1, keepdim=True)  # the sum stays K
-    return torch.sigmoid((scores - threshold) / softness)

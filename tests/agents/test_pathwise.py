@@ -1,11 +1,12 @@
 import pytest
 import torch
-from maskgym_agents.pathwise import Pathwise, PathwiseSettings, relax
+from maskgym_agents.pathwise import Pathwise, PathwiseSettings
 
 from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.learner import Played
 from maskgym.masking.patches import Patches
+from maskgym.masking.relax import relax
 
 
 def test_a_relaxed_mask_hides_k_patches_in_all_and_hardens_to_the_top_k() -> None:
