@@ -21,7 +21,7 @@ from maskgym.data import phantom_set, splits
 from maskgym.data.case import Case, HeldCase, StoredCase
 from maskgym.data.find import Found, Problem, find
 from maskgym.data.measure import tone_of
-from maskgym.data.prepare import prepare
+from maskgym.data.prepare import is_missing, prepare
 from maskgym.data.spec import Options, numbers, parse
 from maskgym.data.store import Store, key_of
 from maskgym.data.view import View
@@ -161,12 +161,18 @@ def open_cases(
         )
     tone, store = tone_of(spec.options, found.layout), Store(spec.layout, cache)
     keys = [key_of(case, found) for case in listed]
-    problems = [*found.problems, *prepare(found, listed, keys, store, tone, workers)]
+    pages = {key: store.page(key) for key in keys}
+    problems = list(found.problems)
+    if todo := [case for case, key in zip(listed, keys, strict=True) if is_missing(pages[key], tone)]:
+        problems += prepare(found, todo, store, tone, workers)
+        pages |= {key: store.page(key) for key, page in pages.items() if is_missing(page, tone)}
     cases = tuple(
         StoredCase(case.id, case.patient, case.grade, found.layout.slices, store, key, page)
         for case, key in zip(listed, keys, strict=True)
-        if (page := store.page(key)) is not None
+        if (page := pages[key]) is not None
     )
+    if not cases:
+        raise BadInput(f"no case of {dataset} can be used ({len(problems)} problems): `maskgym data check` lists them")
     return Cases(
         cases,
         found.channels,

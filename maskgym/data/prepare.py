@@ -25,7 +25,7 @@ from maskgym.data.find import CaseFiles, Found, Problem, find
 from maskgym.data.measure import Tone, tone_of
 from maskgym.data.progress import track
 from maskgym.data.spec import Options, Spec
-from maskgym.data.store import Store, key_of
+from maskgym.data.store import Page, Store, key_of
 from maskgym.errors import BadInput
 
 ALONE = 64 << 20  # bytes of files below which other processes cost more than they save
@@ -33,24 +33,19 @@ ALONE = 64 << 20  # bytes of files below which other processes cost more than th
 Answer = list[tuple[str, str, bool]]  # the problems of a case: file, what, fatal
 
 
-def prepare(
-    found: Found, cases: Sequence[CaseFiles], keys: Sequence[str], store: Store, tone: Tone, workers: int = 0
-) -> list[Problem]:
+def prepare(found: Found, cases: Sequence[CaseFiles], store: Store, tone: Tone, workers: int = 0) -> list[Problem]:
     """Bring cases into the store, each with what a tone measures; returns what is wrong with those that cannot be.
 
     Args:
         found: the data set.
-        cases: of it.
-        keys: of the cases in the store.
+        cases: those that are missing.
         store: where they go.
         tone: what is measured.
         workers: processes; 0 = one a core, or this one alone where there is little to do.
     """
-    if not any(_missing(key, store, tone) for key in keys):
-        return []
     problems: list[Problem] = []
-    with store.writing():  # another process may have been faster meanwhile: look again
-        todo = [case for case, key in zip(cases, keys, strict=True) if _missing(key, store, tone)]
+    with store.writing():
+        todo = [case for case in cases if is_missing(store.page(key_of(case, found)), tone)]  # others may be faster
         workers = min(workers or _workers(found, todo), len(todo))
         alone = (prepare_one(case, found, store, tone) for case in todo)
         answers = _by_children(found, todo, store, workers) if workers > 1 else alone
@@ -83,8 +78,8 @@ def verify(cases: Sequence[StoredCase]) -> list[str]:
     return [case.id for case in damaged]
 
 
-def _missing(key: str, store: Store, tone: Tone) -> bool:
-    page = store.page(key)
+def is_missing(page: Page | None, tone: Tone) -> bool:
+    """Whether there is something to prepare of a case."""
     return page is None or tone.key not in page["measured"]
 
 

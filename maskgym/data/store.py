@@ -60,9 +60,11 @@ class Store:
 
     def page(self, key: str) -> Page | None:
         """What is known of a case; None where it is not there or an array is not as long as it was."""
+        start = f"{self.folder}{os.sep}{key}."  # plain strings: a set may have many thousands of cases
         try:
-            told: Page = json.loads((self.folder / f"{key}.json").read_text())
-            sizes = {name: os.stat(self.path(key, name)).st_size for name in told["bytes"]}
+            with open(f"{start}json") as file:
+                told: Page = json.load(file)
+            sizes = {name: os.stat(f"{start}{name}.npy").st_size for name in told["bytes"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return told if sizes == told["bytes"] else None

@@ -220,6 +220,14 @@ def test_one_bad_file_stops_with_its_name_and_keeps_what_was_prepared(tmp_path, 
     assert len(open_cases(f"msd:{tmp_path}?bad=skip", "all")) == 4
 
 
+def test_a_set_without_one_usable_case_is_refused(tmp_path):
+    published.msd(tmp_path, cases=2)
+    for file in tmp_path.glob("imagesTr/h*"):
+        file.write_bytes(b"")
+    with pytest.raises(BadInput, match="no case of .* can be used"):
+        open_cases(f"msd:{tmp_path}?bad=skip", "all")
+
+
 def test_a_case_whose_array_was_cut_short_is_prepared_again(tmp_path, cache_folder):
     dataset = volumes(tmp_path)
     case = open_cases(dataset, "all")[0]
