@@ -16,7 +16,7 @@ from maskgym.training.rollout import Rollout
 
 TELL_EVERY = 0.5  # seconds between two reports: only then do metrics leave the device
 _LOST = 100  # updates that may be skipped in a row
-_ROWS = 8  # rows of random keys that a proposal may draw for each mask
+KEYS_A_MASK = 8  # rows of random keys that a proposal may draw for each mask
 
 
 def make_optimizer(agent: Learner) -> torch.optim.Optimizer:
@@ -70,7 +70,7 @@ def update(
 
 def _backward(agent: Learner, rollout: Rollout, number: int) -> dict[str, Tensor]:
     """Play one batch of masks and leave the gradients of its loss in the weights."""
-    agent.drawn.fill_(number * rollout.num_envs * _ROWS)  # all randomness of an update grows from its number
+    agent.drawn.fill_(number * rollout.num_envs * KEYS_A_MASK)  # all randomness of an update grows from its number
     images = rollout.images(number)
     views = rollout.views(images)
     agent.train()

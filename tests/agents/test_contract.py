@@ -12,10 +12,10 @@ from torch import Tensor
 
 from maskgym.agent import Agent, GameSpec
 from maskgym.game import Game
-from maskgym.learner import Learner
+from maskgym.learner import Learner, OwnLoop
 from maskgym.pretrain_hooks import PretrainHooks
 from maskgym.registry import agent_class, make_agent, names
-from maskgym.training.update import train
+from maskgym.training.update import KEYS_A_MASK, train
 
 NAMES = names()
 LEARNERS = [name for name in NAMES if issubclass(agent_class(name), Learner)]
@@ -189,6 +189,20 @@ def test_learns_from_an_environment_the_same_way_twice(
         assert any(not torch.equal(value, states[-1][key]) for key, value in before.items())
     assert reports[-1] >= 64
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNERS if not issubclass(agent_class(name), OwnLoop)])
+def test_a_proposal_draws_no_random_keys_that_the_next_update_draws(
+    name: str, make: Make, game_spec: GameSpec, images: Tensor
+) -> None:
+    agent: Any = make(name)
+    agent.train()
+    proposal = agent.propose(images, agent.settings.masks)
+    assert proposal.mask.shape == (6, agent.settings.masks, game_spec.patches.count)
+    torch.testing.assert_close(
+        proposal.mask.float().sum(2), torch.full_like(proposal.mask[:, :, 0].float(), game_spec.budget)
+    )
+    assert int(agent.drawn.max()) <= KEYS_A_MASK * 6 * agent.settings.masks
 
 
 @pytest.mark.gpu
