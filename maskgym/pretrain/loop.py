@@ -62,7 +62,9 @@ class Loop(Job):
         self.loss = parse_loss(settings.loss)
         convolutions_last(self.student.to(fabric.device))
         self.teacher = parse_teacher(settings.teacher, self.student)
-        self.agent.attach(self.student, self.teacher.network if self.teacher else None)
+        self.fast = parse_teacher(settings.fast, self.student)
+        shown = self.fast.network if self.fast else self.student
+        self.agent.attach(shown, self.teacher.network if self.teacher else None)
         # An agent that learns must see all there is, to be the same in every process; others score their part.
         self.hooks = self.agent if isinstance(self.agent, PretrainHooks) else PretrainHooks()
         self.sees_all = self.hooks is self.agent or fabric.world_size == 1
@@ -104,8 +106,8 @@ class Loop(Job):
 
     def stepped(self, batch: Batch) -> None:
         """Let the teacher follow and the agent learn: in every process from the whole batch."""
-        if self.teacher is not None:
-            self.teacher.follow(self.student, self.done - 1, self.plan.steps)
+        for average in filter(None, (self.teacher, self.fast)):
+            average.follow(self.student, self.done - 1, self.plan.steps)
         if self.hooks is self.agent:
             batch, cost = batch.to(self.fabric.device), self.told.patch_loss
             if self.fabric.world_size > 1:
@@ -135,14 +137,16 @@ class Loop(Job):
         if every == 1:
             return self._ask(batch)
         where = batch.which.cpu().numpy()
-        then = self.scored[where]
-        if bool(((then < 0) | (then <= epoch - every)).any()):
-            scores = self._ask(batch).float()
+        due = (self.scored[where] < 0) | (self.scored[where] <= epoch - every)
+        if self.fabric.world_size > 1 and due.any():  # processes must draw alike
+            due[:] = True
+        if due.any():
+            asked = Batch(*(part[torch.from_numpy(due).to(part.device)] for part in batch[:3]))
+            scores = self._ask(asked).float()
             if not len(self.scores):
                 self.scores = scores.new_zeros(len(self.scored), *self.patches.grid)
-            self.scores[batch.which] = flip(scores, batch.flipped)
-            self.scored[where] = epoch
-            return scores
+            self.scores[asked.which] = flip(scores, asked.flipped)
+            self.scored[where[due]] = epoch
         return flip(self.scores[batch.which], batch.flipped)
 
     def _ask(self, batch: Batch) -> Tensor:
@@ -184,6 +188,7 @@ class Loop(Job):
             "student": self.student.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "teacher": self.teacher.network.state_dict() if self.teacher else {},
+            "fast": self.fast.network.state_dict() if self.fast else {},
             "agent": self.agent.state_dict(),
             "agent's optimiser": own.state_dict() if isinstance(own, torch.optim.Optimizer) else {},
             "scores": self.scores,
@@ -196,6 +201,8 @@ class Loop(Job):
         self.optimiser.load_state_dict(state["optimiser"])
         if self.teacher is not None:
             self.teacher.network.load_state_dict(state["teacher"])
+        if self.fast is not None:
+            self.fast.network.load_state_dict(state["fast"])
         self.agent.load_state_dict(state["agent"])
         if state["agent's optimiser"]:
             own: Any = self.agent

@@ -10,6 +10,7 @@ from typing import Any
 from maskgym.errors import BadInput
 from maskgym.pretrain.settings import PretrainSettings, check_names, read_file
 
+CONTRASTIVE = ("simclr", "byol")
 RECIPES: dict[str, dict[str, Any]] = {
     # Masked autoencoders as all five papers compare with: nobody chooses.
     "random": {"agent": "random", "hard_share": "0"},
@@ -73,6 +74,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "epochs": 400,
         "batch": 4,
     },
+    # Not a paper's: what the student has lately learned, by two averages of its own run; asked once in eight epochs.
+    "snapshots": {
+        "agent": "snapshots",
+        "hard_share": "0.5",
+        "teacher": "so-far:0.5",
+        "fast": "so-far:0.02",
+        "score_every": 8,
+    },
     "mps-ams": {
         "agent": "mps-ams",
         "image_size": "144x144",
@@ -99,6 +108,11 @@ def recipe(name: str) -> dict[str, Any]:
     """
     if name in RECIPES:
         return RECIPES[name]
+    if name in CONTRASTIVE:
+        raise BadInput(
+            f"recipe {name!r} is not here: the contrastive losses of lightly import torchvision, which breaks beside a "
+            "CPU build of torch; choose a masked recipe"
+        )
     near = get_close_matches(name, RECIPES, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(RECIPES)}"
     raise BadInput(f"there is no recipe {name!r}: {hint}")

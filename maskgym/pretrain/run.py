@@ -74,6 +74,11 @@ def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tup
         raise BadInput("random crops are new each time: with --crop use --score-every 1 and no --report")
     torch.manual_seed(settings.seed)
     student = make_student(settings.student, channels, patches, student_settings(settings.student_settings))
+    if settings.recipe == "selfmedhpm" and not hasattr(student, "predict_loss"):
+        raise BadInput(
+            f"selfmedhpm teaches a second decoder, which student {settings.student!r} lacks: its teacher would idle; "
+            "choose vit-mae with predictor_depth=1, or --recipe random --agent hpm, which has a network of its own"
+        )
     try:
         with torch.no_grad():
             mask = random_masks(1, patches, agent.game_spec.ratio)

@@ -24,7 +24,7 @@ class PretrainSettings:
     out: Path
     """Folder of the run."""
     recipe: str = "random"
-    """Whose values stand where no other is given: ahm, amlp, anatomask, selfmedhpm, mps-ams or random."""
+    """Whose values stand where no other is given: ahm, amlp, anatomask, selfmedhpm, snapshots, mps-ams or random."""
     settings: str = ""
     """A TOML or JSON file of settings, such as the settings.json of another run; it overrides the recipe."""
     data: str = "phantoms"
@@ -59,7 +59,11 @@ class PretrainSettings:
     hard_share: str = "1"
     """Share of the hidden patches that the agent chooses, the rest is chance; a schedule as for ratio."""
     teacher: str = ""
-    """How far back the teacher remembers, as FROM:TO:RISE in shares of the run; empty = no teacher."""
+    """How far back the teacher remembers, as FROM:TO:RISE in shares of the run; so-far:0.5 is over half of the steps
+    taken, momentum:0.999:0.9999:0.25 as the papers print it; empty = no teacher."""
+    fast: str = ""
+    """A second, faster average, told as for --teacher, that agents which compare two networks see in place of the
+    student; empty = the student itself."""
     score_every: int = 1
     """Epochs for which the scores of an image are kept before its agent is asked again."""
     optimiser: Literal["adamw", "adam"] = "adamw"

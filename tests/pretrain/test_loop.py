@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,13 +117,53 @@ def test_kept_scores_are_asked_for_every_few_epochs_and_follow_the_flips(tmp_pat
     assert asked == [1, 1, 1, 4, 4, 4]
 
 
+def test_the_teacher_and_the_fast_average_follow_the_student_each_at_its_pace(tmp_path):
+    loop = loop_of(tiny(tmp_path, "snapshots", teacher="0.5:0.5:0", fast="0.2:0.2:0", epochs=10))
+    start = loop.student.state_dict()["net.model.0.conv.unit0.conv.weight"].clone()
+    for batch in batches(loop, 15):
+        loop.update(batch)
+    key = "net.model.0.conv.unit0.conv.weight"
+    student, slow, fast = (
+        network.state_dict()[key] for network in (loop.student, loop.teacher.network, loop.fast.network)
+    )
+    behind = [float((student - other).norm() / (student - start).norm()) for other in (slow, fast)]
+    assert 0.9 > behind[0] > behind[1] > 0.05
+
+
+def test_snapshots_hide_what_was_lately_learned(tmp_path):
+    """The slow average fails on the bright left half, the fast one nowhere: the hard share lies on the left."""
+    loop = loop_of(tiny(tmp_path, "snapshots", hard_share="0.5", score_every=1, ratio="0.5"))
+    images = torch.randn(8, 1, 16, 16)
+    wrong = torch.zeros_like(images)
+    wrong[..., :8] = 3.0
+    agent, truth = loop.agent, images.clone()
+    agent.attach(Answer(lambda shown: truth), Answer(lambda shown: truth + wrong))
+    scores = agent.score(images).flatten(1)
+    left = torch.zeros(4, 4, dtype=torch.bool)
+    left[:, :2] = True
+    best = scores.topk(2, dim=1).indices
+    assert left.flatten()[best].all()
+
+
+class Answer(torch.nn.Module):
+    def __init__(self, say):
+        super().__init__()
+        self.say = say
+
+    def forward(self, images, mask):
+        return self.say(images)
+
+
 def test_hpm_teaches_the_student_to_predict_its_losses(tmp_path):
     loop = loop_of(tiny(tmp_path, "selfmedhpm"))
-    before = [weight.clone() for weight in loop.student.predictor.parameters()]
-    for batch in batches(loop, 2):
-        loop.update(batch)
-    after = list(loop.student.predictor.parameters())
-    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    plan = replace(loop.plan, decay="constant", warm_up=0.0, lr=1e-3)
+    loop.plan = plan
+    batch, losses = loop.make(0), []
+    for _ in range(40):
+        told = loop.update(batch)
+        own = loop.agent.auxiliary_loss(batch.images, told.mask, told.patch_loss, batch.which)
+        losses.append(float(own.detach()))
+    assert np.mean(losses[-5:]) < 0.93 * np.mean(losses[:5])
     assert loop.agent.network is loop.teacher.network
 
 
@@ -191,6 +232,9 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
         ({"student": "basicunet", "student_settings": "widths=4,4,4,4"}, "cannot take images of"),
         ({"agent": "varianc"}, "did you mean variance"),
         ({"agent": "a3c"}, "trained first"),
+        ({"recipe": "selfmedhpm", "student": "unet", "student_settings": "widths=4,8"}, "second decoder"),
+        ({"recipe": "simclr"}, "torchvision"),
+        ({"teacher": "0.9"}, "no teacher"),
         ({"loss": "hiden-mean"}, "did you mean"),
         ({"ratio": "2"}, "outside"),
         ({"hard_share": "soon"}, "no schedule"),

@@ -13,7 +13,7 @@ from maskgym.pretrain import pretrain
 from maskgym.pretrain.loop import Loop
 from tests.pretrain.runs import rows, tiny
 
-RECIPES = ("random", "amlp", "anatomask", "selfmedhpm", "mps-ams")
+RECIPES = ("random", "amlp", "anatomask", "selfmedhpm", "mps-ams", "snapshots")
 
 
 def standing(out) -> dict:

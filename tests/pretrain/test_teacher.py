@@ -31,6 +31,17 @@ def test_a_teacher_is_as_far_behind_in_a_short_run_as_in_a_long_one():
     assert behind == pytest.approx([0.08, 0.08], abs=0.01)
 
 
+def test_an_average_over_half_of_what_was_so_far_stands_where_the_student_was_at_half_its_age():
+    learning = nn.Linear(1, 1, bias=False)
+    learning.weight.data.fill_(0.0)
+    teacher = parse_teacher("so-far:0.5", learning)
+    for step in range(1000):
+        learning.weight.data.fill_(step + 1.0)
+        teacher.follow(learning, step, 10**6)
+        if step in (99, 999):
+            assert 0.55 < float(teacher.network.weight) / (step + 1) < 0.75
+
+
 def test_momenta_as_the_papers_print_them_are_taken_literally():
     teacher = parse_teacher("momentum:0.999:0.9999:0.25", student())
     assert [teacher.momentum(step, 1000) for step in (0, 250)] == pytest.approx([0.999, 0.9999])
@@ -38,7 +49,7 @@ def test_momenta_as_the_papers_print_them_are_taken_literally():
 
 def test_the_teacher_takes_a_step_towards_weights_and_buffers():
     learning = student()
-    teacher = Teacher(learning, 0.75, 0.75, literal=True)
+    teacher = Teacher(learning, 0.75, 0.75, of="momentum")
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     learning(torch.randn(8, 3) + 2)  # moves the norm's buffers
     with torch.no_grad():
