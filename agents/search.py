@@ -60,6 +60,6 @@ class SwapSearch(Searcher):
             masks,
             seeds,
             Search(chains=self.settings.chains),
-            progress=lambda one: rounds.append(Found(climbed + one[2] * game.cost, one.mask, one.reward)),
+            progress=lambda one: rounds.append(Found(climbed + one.queries * game.cost, one.mask, one.reward)),
         )
         yield from rounds

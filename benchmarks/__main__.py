@@ -26,7 +26,7 @@ class Speed:
     out: Path | None = None
     """A JSON file to write the table to."""
     only: str = ""
-    """One part: step, vectors, selection, kmeans, start, view, workers, pretrain or visible; empty = all."""
+    """One part: step, query, vectors, selection, kmeans, start, view, workers, pretrain or visible; empty = all."""
 
     def __call__(self) -> None:
         """Measure and print."""
@@ -67,6 +67,7 @@ class Speed:
         many = 64 if self.device == "cpu" else 1024
         return {
             "step": speed.step_share("maskgym:MaskMIM-v0", many, self.device, self.repeats),
+            "query": speed.query_cost("maskgym:MaskMIMQuery-v0", many, self.device, self.repeats),
             "vectors": speed.vector_environments("maskgym:MaskMIM-v0", 64, self.seconds, repeats=3),
             "selection": speed.selection(self.repeats),
             "kmeans": _kmeans(speed_kmeans.rows),

@@ -22,6 +22,35 @@ from maskgym.masking.select import budget, select
 
 def step_share(env_id: str, num_envs: int, device: str, repeats: int) -> Iterator[Row]:
     """Share of the bare frozen forward's throughput that a vector step reaches, same batch, pieces and device."""
+    env, bare, step, where = _bare_and_step(env_id, num_envs, device)
+    times = race({"bare": bare, "step": step}, repeats, _wait(device))
+    share, spread = ratio(times["bare"], times["step"])
+    target = "0.90 or more" if device == "cpu" else "0.95 or more at 1024"
+    piece = env.task.game.piece or num_envs
+    yield Row(
+        f"bare frozen forward ({where}, pieces of {piece})", _rate(num_envs, times["bare"].median), times["bare"].spread
+    )
+    yield Row(f"vector step ({where})", _rate(num_envs, times["step"].median), times["step"].spread)
+    yield Row("vector step / bare forward, throughput", f"{share:.3f}", spread, target)
+
+
+def query_cost(env_id: str, num_envs: int, device: str, repeats: int) -> Iterator[Row]:
+    """What a query costs on the native path, in bare forwards: a step of the query game, resets included."""
+    env, bare, step, where = _bare_and_step(env_id, num_envs, device)
+    rounds = env.task.settings.queries  # one episode, and the reset after it
+
+    def many(run: Callable[[], object]) -> Callable[[], None]:
+        return lambda: [run() for _ in range(rounds)] and None
+
+    times = race({"bare": many(bare), "query": many(step)}, repeats, _wait(device))
+    cost, spread = ratio(times["query"], times["bare"])
+    yield Row(f"query / bare forward, time ({where})", f"{cost:.3f}", spread, "1.10 or less")
+
+
+def _bare_and_step(
+    env_id: str, num_envs: int, device: str
+) -> tuple[Any, Callable[[], None], Callable[[], object], str]:
+    """Make a vector environment that has met all its images, the bare forward of as many, and a step."""
     output = "numpy" if device == "cpu" else "torch"
     env: Any = gym.make_vec(env_id, num_envs=num_envs, device=device, output=output)
     env.reset(seed=0)
@@ -31,10 +60,10 @@ def step_share(env_id: str, num_envs: int, device: str, repeats: int) -> Iterato
     everything = np.arange(len(task.images))  # a training meets every image many times: first meetings are not timed
     task.view(everything)
     task.lesion_cover(everything, np.zeros((len(everything), *task.patches.grid), bool))
+    env.episodes.meet(everything)
     images = channels_last(task.fetch(np.arange(num_envs) % len(task.images)))
-    mask = task.game.select(
-        torch.zeros(num_envs, task.patches.count, device=device), _keys(num_envs, task.patches.count, device)
-    )
+    keys = _keys(num_envs, task.patches.count, device)
+    mask = task.game.select(torch.zeros(num_envs, task.patches.count, device=device), keys)
     piece = task.game.piece or num_envs
 
     def bare() -> None:
@@ -42,15 +71,7 @@ def step_share(env_id: str, num_envs: int, device: str, repeats: int) -> Iterato
             for i in range(0, num_envs, piece):
                 task.game.reconstructor(images[i : i + piece], mask[i : i + piece])
 
-    times = race({"bare": bare, "step": lambda: env.step(actions)}, repeats, _wait(device))
-    share, spread = ratio(times["bare"], times["step"])
-    target = "0.90 or more" if device == "cpu" else "0.95 or more at 1024"
-    where = f"{env_id.rpartition(':')[2]}, {num_envs} images, {device}"
-    yield Row(
-        f"bare frozen forward ({where}, pieces of {piece})", _rate(num_envs, times["bare"].median), times["bare"].spread
-    )
-    yield Row(f"vector step ({where})", _rate(num_envs, times["step"].median), times["step"].spread)
-    yield Row("vector step / bare forward, throughput", f"{share:.3f}", spread, target)
+    return env, bare, lambda: env.step(actions), f"{env_id.rpartition(':')[2]}, {num_envs} images, {device}"
 
 
 def vector_environments(env_id: str, num_envs: int, seconds: int, repeats: int) -> Iterator[Row]:

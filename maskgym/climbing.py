@@ -8,7 +8,7 @@ that look best under a draw from them, learns from what comes back, and keeps th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,10 @@ from maskgym.masking.select import select
 _REACH = 0.6  # how far from a flip its consequences are credited to it, in patches
 _DOUBT = 0.15  # deviation by which an estimate grows uncertain with every query, in deviations of the estimates
 _FAR = -1e9
+
+Foresee = Callable[
+    [Tensor, Tensor], Tensor
+]  # masks and patch rewards (B, N) -> what hiding each patch is worth, (B, N)
 
 
 class Found(NamedTuple):
@@ -55,6 +59,7 @@ class Climb:
         scores: (B, N) whose top K is the first mask.
         seeds: (B,) int64, from which all that is random grows.
         trusted: whether low and high scores are nearly certain: then only the middle half is surveyed.
+        foresee: says what flips would bring before they are tried; None = the scores' own order is all that is known.
         steps: how large they are.
     """
 
@@ -65,6 +70,7 @@ class Climb:
         scores: Tensor,
         seeds: Tensor,
         trusted: bool = True,
+        foresee: Foresee | None = None,
         steps: Steps | None = None,
     ):
         self.game, self.images, self.seeds = game, images, seeds
@@ -76,9 +82,9 @@ class Climb:
         self.nearness = torch.exp(-torch.cdist(cells, cells).square() / (2 * _REACH**2)) + 1e-6
         self.scarce = min(game.budget, scores.shape[1] - game.budget)
         self.size = torch.full((len(images), 1), self.steps.first * self.scarce, device=images.device)
-        threshold = scores.topk(game.budget, 1).values[:, -1:]
-        self.prior = (scores - threshold) / scores.std(1, keepdim=True).clamp(min=1e-9)
-        self.trusted = trusted
+        self.prior = self._standard(scores)
+        self.trusted, self.foresee = trusted, foresee
+        self.unmet = torch.ones_like(self.mask)  # (B, N) bool: never flipped so far
         self.age = torch.full_like(scores, 9.0)  # (B, N) queries since the estimate was made
         self.worth = torch.zeros_like(scores)  # (B, N) what hiding a patch is worth over showing it
         self.spread = torch.ones(len(images), 1, device=images.device)
@@ -92,6 +98,14 @@ class Climb:
         """Ask for the first mask."""
         self.patch = self.ask(self.mask)
         self.reward = self.patch.mean(1)
+        if self.foresee is not None:
+            self.worth = self.foresee(self.mask, self.patch)
+            self.prior = self._standard(self.worth)
+
+    def _standard(self, scores: Tensor) -> Tensor:
+        """Measure scores (B, N) from the one that is just hidden, in their deviations."""
+        threshold = scores.topk(self.game.budget, 1).values[:, -1:]
+        return (scores - threshold) / scores.std(1, keepdim=True).clamp(min=1e-9)
 
     def ask(self, mask: Tensor) -> Tensor:
         """Ask for masks (B, N): the patch rewards."""
@@ -113,7 +127,7 @@ class Climb:
             yield self.found()
         times = asked.sum(1, keepdim=True).clamp(min=1)
         self.spread = ((self.worth.square() * asked).sum(1, keepdim=True) / times).sqrt().clamp(min=1e-9)
-        if self.trusted:
+        if self.trusted and self.foresee is None:
             self.worth = torch.where(asked, self.worth, self.prior * self.spread)
 
     def learn(self, flipped: Tensor, patch: Tensor) -> None:
@@ -121,6 +135,7 @@ class Climb:
         gain = credit(patch - self.patch, flipped, self.nearness)
         self.worth = torch.where(flipped, torch.where(self.mask, -gain, gain), self.worth)
         self.age = torch.where(flipped, 0.0, self.age)
+        self.unmet = self.unmet & ~flipped
 
     def try_swaps(self) -> None:
         """Try the swaps that look best under a draw from the estimates; keep the mask if it is better."""
@@ -141,19 +156,27 @@ class Climb:
         better = (reward > self.reward)[:, None]
         self.mask, self.patch = torch.where(better, mask, self.mask), torch.where(better, patch, self.patch)
         self.reward = torch.where(better[:, 0], reward, self.reward)
+        if self.foresee is not None:
+            self.worth = torch.where(self.unmet, self.foresee(self.mask, self.patch), self.worth)
         size = torch.where(better, self.size * self.steps.grow, self.size * self.steps.shrink)
         self.size = size.clamp(1, max(1.0, self.steps.most * self.scarce))
 
 
 @torch.no_grad()
 def climb(
-    game: Game, images: Tensor, scores: Tensor, queries: int, seeds: Tensor, trusted: bool = True
+    game: Game,
+    images: Tensor,
+    scores: Tensor,
+    queries: int,
+    seeds: Tensor,
+    trusted: bool = True,
+    foresee: Foresee | None = None,
 ) -> Iterator[Found]:
     """Climb from the top K of scores (B, N) by so many queries an image; gives the best so far after each.
 
     First every patch in question is flipped once, some cells apart, then swaps are tried.
     """
-    state = Climb(game, images, scores, seeds, trusted)
+    state = Climb(game, images, scores, seeds, trusted, foresee)
     state.begin()
     yield state.found()
     tries = queries // game.cost

@@ -33,7 +33,7 @@ def seat(spec: str, task: Task, ratio: float, seed: int) -> Agent:
     """
     game_spec = replace(game_spec_of(task), ratio=ratio)
     agent = make_agent(spec.replace("{seed}", str(seed)), game_spec=game_spec, seed=seed)
-    agent.attach(task.lent.reconstructor)
+    agent.lend(task.lent_at(ratio))
     return agent
 
 

@@ -166,7 +166,8 @@ class Judgement:
             self.par = None  # none ships for this game
 
     def __call__(self, agent: Agent) -> Verdict:
-        """Let it play its best."""
+        """Let it play its best; one that asks the network is lent it."""
+        agent.lend(self.task.lent_at(self.ratio))
         played = play(agent, self.task, self.ratio, images=self.images)
         above = {"above random": 100.0 * float(played.reward.mean() / self.random.mean() - 1.0)}
         if self.par is not None:

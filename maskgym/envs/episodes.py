@@ -47,6 +47,9 @@ class OneShot:
         """Begin the episodes `which` (n,) bool on images (n,); gives what their infos are told."""
         return {}
 
+    def meet(self, index: np.ndarray) -> None:
+        """Work out beforehand what is kept of images (k,) from the first episode on."""
+
     def draws(self, draws: np.ndarray) -> np.ndarray:
         """Turn what was drawn for an episode (n,) int64 into what is drawn for its next step."""
         return draws

@@ -96,6 +96,10 @@ class Queries(OneShot):
         self.tried[which, 0] = baseline[which]
         return {"baseline": np.where(which, baseline, 0.0)}
 
+    def meet(self, index: np.ndarray) -> None:
+        """Work out the baselines of images (k,)."""
+        _ = self._baselines[index]
+
     def draws(self, draws: np.ndarray) -> np.ndarray:
         """Draw anew for every step of an episode."""
         return draws + self.steps
