@@ -118,12 +118,12 @@ def make_reward(spec: str) -> Reward:
     """Make a reward from its name and settings: "loss", "band?multiple=1.5"."""
     name, _, options = spec.partition("?")
     cls = OURS.get(name) or _load(name)
-    known = {field.name: field for field in fields(cls)}
+    settings = {field.name: field for field in fields(cls)}
     given = {}
     for part in options.split("&") if options else []:
         key, _, value = part.partition("=")
-        if key not in known:
-            raise BadInput(f"reward {name!r} has no setting {key!r}: it has {', '.join(known) or 'none'}")
+        if key not in settings:
+            raise BadInput(f"reward {name!r} has no setting {key!r}: it has {', '.join(settings) or 'none'}")
         try:
             given[key] = float(value)
         except ValueError:

@@ -68,7 +68,7 @@ class Searcher(Agent):
     def score(self, images: Tensor) -> Tensor:
         """Score the patches of the best mask above all others."""
         found = None
-        for found in self.anytime(images):  # noqa: B007 (the last one is wanted)
+        for found in self.anytime(images):  # noqa: B007 (the last one counts)
             pass
         assert found is not None
         return found.mask.float().view(-1, *self.patches.grid)

@@ -13,10 +13,10 @@ def of(count: int = 8) -> tuple[Game, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     worth = torch.rand(count, PATCHES.count)
     images = PATCHES.spread(worth.view(-1, *PATCHES.grid)) * (-1) ** torch.arange(24)  # mean 0: the fill says nothing
-    return Game(Known(worth), PATCHES, 0.5), images, worth
+    return Game(Additive(worth), PATCHES, 0.5), images, worth
 
 
-class Known(nn.Module):
+class Additive(nn.Module):
     """Each hidden patch costs what it is worth, whatever else is hidden."""
 
     def __init__(self, worth: torch.Tensor):

@@ -72,7 +72,7 @@ def test_exactly_the_budget_is_hidden(size, patch, hint_share):
 
 
 @grids
-def test_an_image_is_paid_the_same_alone_in_a_batch_and_in_pieces(size, patch):
+def test_an_image_earns_the_same_alone_in_a_batch_and_in_pieces(size, patch):
     patches, images, scores, keys = round_of(size, patch)
     network = UNet(1, len(size), (8, 12), 2).eval()
     with torch.no_grad():
@@ -123,12 +123,12 @@ def test_a_compiled_game_is_the_same_game():
     torch.testing.assert_close(compiled.patch_loss, plain.patch_loss)
 
 
-def test_a_wanted_mask_and_the_score_that_means_it_play_the_same_round():
+def test_a_requested_mask_and_the_score_that_means_it_play_the_same_round():
     patches, _, scores, keys = round_of((32, 48), (8, 8))
     game = Game(Shift(), patches)
-    wanted = scores > 0.5
-    assert torch.equal(game.select(wanted, keys), game.select(wanted.float(), keys))
-    assert torch.equal(game.select(wanted.view(-1, *patches.grid), keys), game.select(wanted, keys))
+    asked = scores > 0.5
+    assert torch.equal(game.select(asked, keys), game.select(asked.float(), keys))
+    assert torch.equal(game.select(asked.view(-1, *patches.grid), keys), game.select(asked, keys))
 
 
 @grids
@@ -139,10 +139,10 @@ def test_many_masks_of_each_image_are_evaluated_in_one_call(size, patch):
     network = UNet(1, len(size), (8, 12), 2).eval()
     many = Game(network, patches, piece=4).evaluate(images, masks)
     assert many.mask.shape == many.patch_reward.shape == (6, 5, *patches.grid)
-    for turn in range(5):
-        once = Game(network, patches).evaluate(images, masks[:, turn].view(-1, *patches.grid))
+    for number in range(5):
+        once = Game(network, patches).evaluate(images, masks[:, number].view(-1, *patches.grid))
         for together, alone in zip(many, once, strict=True):
-            torch.testing.assert_close(together[:, turn], alone, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(together[:, number], alone, atol=1e-5, rtol=1e-5)
 
 
 @grids

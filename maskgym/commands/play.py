@@ -1,4 +1,4 @@
-"""`maskgym envs` and `maskgym render`: look at the environments."""
+"""`maskgym envs` and `maskgym render`: list the environments and draw what agents hide in them."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class Render(WhichGame):
         env = gym.make(self.name, render_mode="rgb_array", **keywords)
         player = make_agent(self.agent, env, seed=self.seed)
         rows = []
-        for turn in range(self.images):
-            observation, _ = env.reset(seed=self.seed if turn == 0 else None)
+        for number in range(self.images):
+            observation, _ = env.reset(seed=self.seed if number == 0 else None)
             env.step(player.act(observation))
             rows.append(np.asarray(env.render()))
         save_png(Image.fromarray(np.concatenate(rows)), self.out)

@@ -68,18 +68,18 @@ class Settings:
 
     @classmethod
     def of(cls, keywords: dict[str, Any]) -> Settings:
-        """Build settings from keywords, refusing unknown ones by the nearest known name."""
-        known = get_type_hints(cls)
+        """Build settings from keywords, refusing unknown ones by the nearest name there is."""
+        kinds_of = get_type_hints(cls)
         for name, value in keywords.items():
-            if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+            if name not in kinds_of:
+                near = get_close_matches(name, kinds_of, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds_of)}"
                 raise BadInput(f"unknown keyword {name!r}: {hint}")
-            kinds = get_args(known[name]) or (known[name],)
+            kinds = get_args(kinds_of[name]) or (kinds_of[name],)
             fitting = (*kinds, int) if float in kinds else kinds
             if not isinstance(value, fitting) or isinstance(value, bool):
-                wanted = " or ".join(kind.__name__ for kind in kinds)
-                raise BadInput(f"{name} {value!r} is of type {type(value).__name__}: give {wanted}")
+                named = " or ".join(kind.__name__ for kind in kinds)
+                raise BadInput(f"{name} {value!r} is of type {type(value).__name__}: give {named}")
         return cls(**keywords)
 
 
@@ -159,7 +159,7 @@ class Task:
         if self.device.type != "cpu":
             return self.resident[torch.as_tensor(index, device=self.device)]
         index = index.numpy() if isinstance(index, Tensor) else index
-        _ = self._sound[index]  # looks at those it has not met
+        _ = self._sound[index]  # checks those it has not met
         return torch.from_numpy(np.asarray(self.images.images)[index])
 
     def view(self, index: np.ndarray) -> Tensor:

@@ -29,7 +29,7 @@ def kmeans(points: Tensor, keys: Tensor, iterations: int = 100) -> Clusters:
 
     Args:
         points: (B, N, D), floating.
-        chance: (B, restarts, k) int64 random keys (see `masking.rng`), the only source of randomness.
+        keys: (B, restarts, k) int64 random keys (see `masking.rng`), the only source of randomness.
         iterations: at most so many steps.
     """
     clusters = keys.shape[2]
@@ -61,8 +61,8 @@ def _first_labels(gram: Tensor, square: Tensor, keys: Tensor) -> Tensor:
     nearest, labels = torch.full_like(weight, torch.inf), torch.zeros_like(weight, dtype=torch.int64)
     for cluster in range(clusters):
         heap = weight.cumsum(-1)
-        wanted = part[..., cluster, None] * heap[..., -1:]
-        picked = torch.searchsorted(heap, wanted, right=True).clamp_(max=count - 1)  # (B, R, 1)
+        drawn = part[..., cluster, None] * heap[..., -1:]
+        picked = torch.searchsorted(heap, drawn, right=True).clamp_(max=count - 1)  # (B, R, 1)
         row = gram.gather(1, picked.expand(-1, -1, count))  # (B, R, N) inner products with the picked point
         far = (square[:, None] - 2 * row + square.gather(1, picked[..., 0])[..., None]).clamp_(min=0).to(torch.float64)
         labels = torch.where(far < nearest, cluster, labels)

@@ -1,7 +1,7 @@
-"""Chance for a whole batch at once: from one integer a sample, the same numbers on every device and in every batch.
+"""Random keys for a whole batch at once: from one integer a sample, the same on every device and in every batch.
 
 Environments draw one integer an episode from Gymnasium's `np_random`; what must be random inside the episode is hashed
-from it (the finaliser of splitmix64). So sub-environment i of a vector of a thousand meets the same chance as a lone
+from it (the finaliser of splitmix64). So sub-environment i of a vector of a thousand meets the same keys as a lone
 environment with its seed, and no step loops over samples.
 """
 
@@ -16,8 +16,8 @@ _MIX = (-4658895280553007687, -7723592293110705685)  # 0xBF58476D1CE4E5B9, 0x94D
 
 def keys(seeds: Tensor, count: int) -> Tensor:
     """Hash (B,) int64 seeds into (B, count) int64 keys in [0, 2^63): the random order in which ties are broken."""
-    turns = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int64)
-    return _mixed(seeds[:, None] + turns * _STEP)
+    steps = torch.arange(1, count + 1, device=seeds.device, dtype=torch.int64)
+    return _mixed(seeds[:, None] + steps * _STEP)
 
 
 def again(earlier: Tensor) -> Tensor:

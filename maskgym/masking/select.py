@@ -1,4 +1,4 @@
-"""Which patches are hidden: exactly K of them, the top scores first and chance for the rest. One rule, used by all."""
+"""Which patches are hidden: exactly K of them, the top scores first and the rest at random. One rule, used by all."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def budget(ratio: float, count: int) -> int:
 def select(scores: Tensor, hidden: int, keys: Tensor, hard_share: float = 1.0) -> Tensor:
     """Hide exactly `hidden` patches of each sample: round(h * K) by highest score, the rest at random among all others.
 
-    Equal scores are taken in random order, so boolean scores are a wish: too many wanted, some are dropped at random;
-    too few, some are added at random.
+    Equal scores are taken in random order, so boolean scores are a requested mask: of too many some are dropped at
+    random, to too few some are added at random.
 
     Args:
         scores: (B, N), any real dtype or bool, higher = sooner.
         hidden: K.
-        chance: (B, N) int64 random keys (see `masking.rng`), the only source of randomness.
+        keys: (B, N) int64 random keys (see `masking.rng`), the only source of randomness.
         hard_share: h, the share of K taken by score; 0 is plain random masking.
 
     Returns:
@@ -38,7 +38,7 @@ def select(scores: Tensor, hidden: int, keys: Tensor, hard_share: float = 1.0) -
     """
     hard = round(hard_share * hidden)
     mask = torch.zeros_like(keys, dtype=torch.bool)
-    if hard and scores.dtype == torch.bool:  # one look suffices: wanted first, among equals the smaller key
+    if hard and scores.dtype == torch.bool:  # one sort suffices: requested first, among equals the smaller key
         order = (scores.long() << 62) - (keys >> 1)
         mask.scatter_(1, order.topk(hard, dim=1, sorted=False).indices, True)
     elif hard:

@@ -52,7 +52,7 @@ def refused(said: str, attempt, **keywords) -> None:
         ({"device": "gpu"}, "unknown device 'gpu': choose cpu or cuda"),
         ({"piece": -1}, "piece -1 is negative: 0 measures the best one"),
         ({"rato": 0.5}, "unknown keyword 'rato': did you mean 'ratio'"),
-        ({"xyzzy": 1}, "unknown keyword 'xyzzy': known are dataset, split"),
+        ({"xyzzy": 1}, "unknown keyword 'xyzzy': there are dataset, split"),
         ({"render_mode": "ansi"}, "unknown render_mode 'ansi': choose rgb_array or none"),
     ],
     ids=str,

@@ -96,11 +96,11 @@ def test_the_reward_is_the_loss_of_the_reconstruction_from_what_is_left(env_id):
     env = make(env_id)
     task = env.unwrapped.task
     _, info = env.reset(seed=1)
-    wanted = np.zeros(task.patches.count)
-    wanted[: task.game.budget] = 1
-    reward = env.step(wanted)[1]
+    asked = np.zeros(task.patches.count)
+    asked[: task.game.budget] = 1
+    reward = env.step(asked)[1]
     image = torch.tensor(np.array(task.images.images[info["index"]]))[None]
-    mask = torch.tensor(wanted.reshape(1, *task.patches.grid) > 0)
+    mask = torch.tensor(asked.reshape(1, *task.patches.grid) > 0)
     seen = torch.where(task.patches.spread(mask), image.mean(), image)
     with torch.no_grad():
         error = (task.game.reconstructor(seen, mask) - image).square().mean()
@@ -143,7 +143,7 @@ def test_other_seeds_show_other_images_and_resets_go_on(env_id):
 
 
 @ids
-def test_options_choose_the_image_and_chance_goes_on(env_id):
+def test_options_choose_the_image_and_random_numbers_go_on(env_id):
     env = make(env_id)
     images = env.unwrapped.task.images.images
     for index in (0, 7, np.int64(3), len(images) - 1):
@@ -161,11 +161,11 @@ def test_options_choose_the_image_and_chance_goes_on(env_id):
 def test_an_action_may_be_flat_or_a_grid_of_any_type(env_id):
     env = make(env_id)
     task = env.unwrapped.task
-    wanted = np.zeros(task.patches.count, np.int8)
-    wanted[3 : 3 + task.game.budget] = 1
-    grid = wanted.reshape(task.patches.grid)
-    forms = [wanted, wanted.astype(bool), wanted.astype(np.float32), grid, grid.astype(np.float64), wanted.tolist()]
-    forms += [grid.tolist(), torch.tensor(wanted), torch.tensor(grid, dtype=torch.bool), wanted[::-1][::-1]]
+    asked = np.zeros(task.patches.count, np.int8)
+    asked[3 : 3 + task.game.budget] = 1
+    grid = asked.reshape(task.patches.grid)
+    forms = [asked, asked.astype(bool), asked.astype(np.float32), grid, grid.astype(np.float64), asked.tolist()]
+    forms += [grid.tolist(), torch.tensor(asked), torch.tensor(grid, dtype=torch.bool), asked[::-1][::-1]]
     for form in forms:
         env.unwrapped.reset(seed=1)
         assert np.array_equal(env.unwrapped.step(form)[4]["mask"], grid)
@@ -207,16 +207,16 @@ def test_scores_hide_the_highest(env_id):
 
 
 @ids
-def test_the_hint_share_leaves_that_part_to_chance(env_id):
-    wanted = np.zeros(make(env_id).action_space.n)
-    wanted[: int(0.75 * len(wanted))] = 1
+def test_the_hint_share_is_chosen_at_random(env_id):
+    asked = np.zeros(make(env_id).action_space.n)
+    asked[: int(0.75 * len(asked))] = 1
     granted = []
     for hint_share in (0.0, 0.5, 1.0):
         env = make(env_id, hint_share=hint_share)
         env.reset(seed=0)
-        mask = env.step(wanted)[4]["mask"].ravel()
-        assert mask.sum() == wanted.sum()
-        granted.append(mask[wanted == 1].mean())
+        mask = env.step(asked)[4]["mask"].ravel()
+        assert mask.sum() == asked.sum()
+        granted.append(mask[asked == 1].mean())
     assert granted[0] == 1 > granted[1] > granted[2]
 
 

@@ -223,7 +223,7 @@ def test_a_sampled_action_asks_for_about_as_many_as_will_be_hidden_from_the_star
 
 
 class Bright(gym.Env):
-    """Eight of sixteen patches are a little brighter; each of them named right pays a sixteenth."""
+    """Eight of sixteen patches are a little brighter; each of them named right is worth a sixteenth."""
 
     observation_space = spaces.Box(0, 255, (32, 32, 1), np.uint8)
     action_space = spaces.MultiBinary(16)

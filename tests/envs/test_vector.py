@@ -101,7 +101,7 @@ def test_seeds_may_be_a_list(mode):
 
 
 @modes
-def test_what_was_paid_stands_at_the_top_of_infos_in_every_mode(mode):
+def test_what_a_step_came_to_stands_at_the_top_of_infos_in_every_mode(mode):
     envs = make_vec(autoreset_mode=mode)
     _, shown = envs.reset(seed=0)
     _, reward, _, _, told = envs.step(envs.action_space.sample())
@@ -125,7 +125,7 @@ def test_the_same_seed_gives_the_same_run_bit_for_bit():
     assert all(np.array_equal(first, second) for first, second in zip(*runs, strict=True))
 
 
-def test_chance_goes_on_for_longer_than_is_drawn_ahead():
+def test_random_numbers_go_on_for_longer_than_is_drawn_ahead():
     ours, lone = make_vec(num_envs=2), gym.make("maskgym:MaskMIMSmall-v0", split="val")
     _, told = ours.reset(seed=20)
     _, told_there = lone.reset(seed=21)
@@ -137,7 +137,7 @@ def test_chance_goes_on_for_longer_than_is_drawn_ahead():
 
 
 @modes
-def test_repeat_shows_each_image_to_neighbours_who_meet_chance_of_their_own(mode):
+def test_repeat_shows_each_image_to_neighbours_with_random_numbers_of_their_own(mode):
     envs = make_vec(num_envs=12, repeat=4, autoreset_mode=mode)
     seen, told = envs.reset(seed=0)
     for _ in range(3):
@@ -177,8 +177,8 @@ def test_output_torch_gives_tensors_of_the_same_values(mode):
 def test_options_choose_one_image_for_all_or_one_for_each():
     envs = make_vec()
     assert (envs.reset(seed=0, options={"index": 9})[1]["index"] == 9).all()
-    wanted = [3, 1, 4, 1, 5, 9]
-    np.testing.assert_array_equal(envs.reset(options={"index": wanted})[1]["index"], wanted)
+    asked = [3, 1, 4, 1, 5, 9]
+    np.testing.assert_array_equal(envs.reset(options={"index": asked})[1]["index"], asked)
 
 
 def test_scores_and_grids_are_actions_too():
@@ -222,10 +222,10 @@ def test_what_is_handed_out_stays_as_it_was():
     seen, _ = envs.reset(seed=0)
     kept = seen.copy()
     first = envs.step(np.ones((6, 64)))
-    paid = first[4]["patch_reward"].copy()
+    rewards = first[4]["patch_reward"].copy()
     envs.step(np.ones((6, 64)))
     np.testing.assert_array_equal(seen, kept)
-    np.testing.assert_array_equal(first[4]["patch_reward"], paid)
+    np.testing.assert_array_equal(first[4]["patch_reward"], rewards)
     seen[:] = 0
     np.testing.assert_array_equal(envs.reset(seed=0)[0], kept)
 

@@ -46,9 +46,9 @@ def test_spread_fills_exactly_the_pixels_of_hidden_patches(size, patch):
     assert spread.shape == (3, 1, *size)
     assert spread.dtype == torch.bool
     for number, cell in enumerate(cells(patches)):
-        wanted = mask.flatten(1)[:, number]
-        assert torch.equal(spread[:, 0, *cell].flatten(1).all(1), wanted)
-        assert torch.equal(spread[:, 0, *cell].flatten(1).any(1), wanted)
+        hidden = mask.flatten(1)[:, number]
+        assert torch.equal(spread[:, 0, *cell].flatten(1).all(1), hidden)
+        assert torch.equal(spread[:, 0, *cell].flatten(1).any(1), hidden)
 
 
 @pytest.mark.parametrize(

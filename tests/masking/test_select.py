@@ -49,7 +49,7 @@ def test_the_highest_scores_are_hidden_first():
     assert half.gather(1, scores.topk(round(17 / 2)).indices).all()
 
 
-def test_wishes_are_granted_where_they_fit():
+def test_requests_are_granted_where_they_fit():
     few = torch.zeros(30, 40, dtype=torch.bool)
     few[:, 5:9] = True
     assert select(few, 10, keys(30, 40))[:, 5:9].all()
@@ -64,33 +64,33 @@ SAMPLES, WITHIN = 40_000, 0.0125
 
 
 def share(asked: list[int], hidden: int, count: int, hard_share: float) -> torch.Tensor:
-    wish = torch.zeros(SAMPLES, count, dtype=torch.bool)
-    wish[:, asked] = True
-    return select(wish, hidden, keys(SAMPLES, count), hard_share).float().mean(0)
+    requested = torch.zeros(SAMPLES, count, dtype=torch.bool)
+    requested[:, asked] = True
+    return select(requested, hidden, keys(SAMPLES, count), hard_share).float().mean(0)
 
 
-def test_pure_chance_hides_every_patch_equally_often():
+def test_a_random_mask_hides_every_patch_equally_often():
     assert (share([], 6, 20, 0.0) - 6 / 20).abs().max() < WITHIN
     assert (share([1, 2, 3], 6, 20, 0.0) - 6 / 20).abs().max() < WITHIN
 
 
 def test_equal_scores_are_taken_equally_often():
     assert (share([], 6, 20, 1.0) - 6 / 20).abs().max() < WITHIN
-    wanted = share(list(range(10)), 6, 20, 1.0)
-    assert (wanted[:10] - 6 / 10).abs().max() < WITHIN
-    assert wanted[10:].max() == 0
+    asked = share(list(range(10)), 6, 20, 1.0)
+    assert (asked[:10] - 6 / 10).abs().max() < WITHIN
+    assert asked[10:].max() == 0
 
 
-def test_what_too_few_wishes_leave_is_filled_up_evenly():
-    wanted = share([0, 1, 2], 7, 20, 1.0)
-    assert wanted[:3].min() == 1
-    assert (wanted[3:] - 4 / 17).abs().max() < WITHIN
+def test_what_too_few_requests_leave_is_filled_up_evenly():
+    asked = share([0, 1, 2], 7, 20, 1.0)
+    assert asked[:3].min() == 1
+    assert (asked[3:] - 4 / 17).abs().max() < WITHIN
 
 
-def test_the_hint_share_falls_on_all_others_alike_even_on_wishes_that_just_missed():
-    wanted = share(list(range(10)), 10, 20, 0.5)  # 5 of the 10 wishes, then 5 of the 15 patches left
-    assert (wanted[:10] - (1 / 2 + 1 / 2 * 1 / 3)).abs().max() < WITHIN
-    assert (wanted[10:] - 1 / 3).abs().max() < WITHIN
+def test_the_hint_share_falls_on_all_others_alike_even_on_requests_that_just_missed():
+    asked = share(list(range(10)), 10, 20, 0.5)  # 5 of the 10 asked for, then 5 of the 15 patches left
+    assert (asked[:10] - (1 / 2 + 1 / 2 * 1 / 3)).abs().max() < WITHIN
+    assert (asked[10:] - 1 / 3).abs().max() < WITHIN
 
 
 def test_pairs_of_patches_are_hidden_together_as_often_as_independent_draws_would():
