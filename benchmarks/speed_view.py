@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from math import prod
 from typing import Any
@@ -40,7 +40,7 @@ def answers(env_ids: tuple[str, ...], device: str, repeats: int) -> Iterator[Row
         def play(agent: str, session: Session = session) -> None:
             session.play("game", 0.75, index(), agent)
 
-        contestants = {"a painted mask": score, "another image": image}
+        contestants: dict[str, Callable[[], object]] = {"a painted mask": score, "another image": image}
         contestants |= {agent: partial(play, agent) for agent in ("variance", "loss-map")}
         for name, times in race(contestants, repeats).items():
             what = f"the page: {name} ({env_id}, {device})"

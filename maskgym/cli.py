@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -109,15 +111,20 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
     """Import the command and let tyro fill its fields."""
     import tyro
 
-    from maskgym.commands.options import CONFIG, REGISTRY
+    from maskgym.commands.options import CONFIG, REGISTRY, in_one_line
 
     cls = command(name)
     starting_from = getattr(cls, "starting_from", None)  # some defaults follow from what else was typed
     more = {} if starting_from is None else {"default": starting_from(arguments)}
-    return cast(
-        Callable[[], Any],
-        tyro.cli(cls, args=arguments, prog=f"maskgym {name}", config=CONFIG, registry=REGISTRY, **more),
-    )
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            filled = tyro.cli(cls, args=arguments, prog=f"maskgym {name}", config=CONFIG, registry=REGISTRY, **more)
+    except SystemExit as left:
+        if left.code in (0, None):
+            raise
+        raise BadInput(in_one_line(said.getvalue(), name)) from None
+    return cast(Callable[[], Any], filled)
 
 
 def command(name: str) -> Any:

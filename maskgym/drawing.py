@@ -87,6 +87,11 @@ def busiest(labels: np.ndarray | None, depth: int) -> int:
     return int((labels > 0).sum((1, 2)).argmax())
 
 
+def middle(image: np.ndarray) -> np.ndarray:
+    """Cut the middle plane (C, H, W) out of a volume (C, D, H, W); a picture stays as it is."""
+    return image if image.ndim == 3 else image[:, image.shape[1] // 2]
+
+
 def png(picture: np.ndarray | Image.Image) -> bytes:
     """Encode a picture."""
     buffer = io.BytesIO()
@@ -132,8 +137,8 @@ def sheet(
         legend: names and colours of outlines.
         scale: what the heat shows, and the value of its bright end: a bar below.
     """
-    shape = rows[0][0].picture.shape
-    tall = round(_TILE * shape[0] / shape[1])
+    shapes = [panel.picture.shape for row in rows for panel in row]
+    tall = round(_TILE * min(2.0, max(height / width for height, width, _ in shapes)))
     above = _LINE if any(panel.heading for row in rows for panel in row) else 0
     below = _LINE if any(panel.note for row in rows for panel in row) else 0
     wide = max(len(row) for row in rows)
@@ -165,10 +170,30 @@ def sheet(
     return paper
 
 
+def across(place: int) -> slice:
+    """Say where in a row its panel number `place` lies, counted from 0."""
+    left = _MARGIN + place * (_TILE + _GAP)
+    return slice(left, left + _TILE)
+
+
+def row(panels: Sequence[Panel]) -> np.ndarray:
+    """Set panels out beside each other: (H, W, 3) uint8, with even sides, as encoders of videos like them."""
+    picture = np.asarray(sheet([panels]))
+    odd = [(0, side % 2) for side in picture.shape[:2]]
+    return np.pad(picture, (*odd, (0, 0)), constant_values=255)
+
+
 def _tile(panel: Panel, tall: int) -> Image.Image:
-    # Nearest: a pixel stays a pixel, as the game is played on it.
-    picture = np.asarray(Image.fromarray(panel.picture).resize((_TILE, tall), Image.Resampling.NEAREST))
-    return Image.fromarray(picture if panel.labels is None else outlined(picture, panel.labels))
+    """Fit a picture into its place: enlarged pixel by pixel, as the game is played on them, or shrunk smoothly."""
+    height, width, _ = panel.picture.shape
+    scale = min(_TILE / width, tall / height)
+    how = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = np.asarray(Image.fromarray(panel.picture).resize(size, how))
+    tile = Image.new("RGB", (_TILE, tall), PAPER)
+    shown = Image.fromarray(picture if panel.labels is None else outlined(picture, panel.labels))
+    tile.paste(shown, ((_TILE - size[0]) // 2, (tall - size[1]) // 2))
+    return tile
 
 
 def _legend(pen: ImageDraw.ImageDraw, legend: Sequence[tuple[str, Colour]], y: int, end: int) -> None:

@@ -132,6 +132,28 @@ def test_what_is_no_whole_number_is_refused(typed, capsys):
     assert "is no whole number: write it as 2000, 2_000 or 2e3" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "a3c", "--out", "x", "--stpes", "3"], "--stpes, 3; perhaps you meant --steps"),
+        (["train", "--workers", "2"], "missing: AGENT, --out"),
+        (["train", "a3c", "--out"], "missing value for argument '--out'"),
+        (["train", "a3c", "--out", "x", "--mode", "both"], "invalid choice 'both' for argument '--mode'"),
+        (["train", "a3c", "b", "--out", "x"], "unrecognized options: b"),
+        (["train", "a3c", "--out", "x", "--ratio", "half"], "--ratio: 'half'"),
+    ],
+)
+@pytest.mark.parametrize("columns", ["60", "200"])
+def test_a_bad_option_is_told_in_one_line_with_the_fix(words, said, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert left(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert error.startswith("maskgym: ")
+    assert "`maskgym train --help`" in error
+
+
 def completed(line: str, tmp_path) -> list[str]:
     """What bash offers after this line, its last word unfinished."""
     script = tmp_path / "maskgym.bash"

@@ -26,8 +26,8 @@ def test_render_writes_a_row_for_each_image(env, tmp_path, capsys):
     out = tmp_path / "deep" / "x.png"
     assert left(["render", "--env", env, "--images", "2", "--agent", "variance", "--out", str(out)]) == 0
     with Image.open(out) as picture:
-        assert picture.height == 512
-        assert picture.width > 4 * 256
+        assert picture.height > 2 * 208
+        assert picture.width > 4 * 208
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_render_writes_a_row_for_each_image(env, tmp_path, capsys):
         (["render", "--images", "0", "--out", "x.png"], "images 0 must be at least 1"),
         (["reconstructor", "train", "--out", "r", "--train.steps", "0"], "steps 0 must be at least 1"),
         (["reconstructor", "train", "--out", "r", "--patch-size", "7"], "does not divide"),
-        (["reconstructor", "train", "--out", "r", "--train.precision", "8"], "unknown precision '8'"),
+        (["reconstructor", "train", "--out", "r", "--train.precision", "8"], "invalid choice '8'"),
     ],
     ids=str,
 )

@@ -160,3 +160,28 @@ def _bare(hint: Any) -> Any:
 def _holds(hint: Any, kind: type) -> bool:
     """Is it of this type, or a tuple of it, or it or None?"""
     return hint is kind or any(_holds(part, kind) for part in get_args(hint))
+
+
+def in_one_line(box: str, name: str) -> str:
+    """Say in one line what a command's parser says in a box.
+
+    >>> in_one_line("╭─ Missing argument ─╮\\n│ Missing value for argument '--out'. │", "train")
+    "missing value for argument '--out'; `maskgym train --help` tells more"
+    """
+    drawn = "│" in box  # else the title stands on a line of its own, and rules are dashes
+    rows = [line.strip().strip("│") for line in box.splitlines() if not drawn or line.strip().startswith("│")]
+    parts: list[list[str]] = [[]]
+    for row in rows:
+        if set(row.strip()) in ({"─"}, {"-"}):
+            parts.append([])
+        elif row.strip():
+            parts[-1].append(row.rstrip())
+    parts = parts if drawn else parts[1:]
+    said = [line.strip() for line in parts[0]]
+    if said[:1] == [f"Missing from maskgym {name}:"]:  # names stand further left than their sentences
+        left = min(len(line) - len(line.lstrip()) for line in parts[0][1:])
+        said = [f"missing: {', '.join(line.split()[0] for line in parts[0][1:] if line[left] != ' ')}"]
+    told = " ".join(said).removeprefix("Error parsing ").rstrip(".")
+    told = told[:1].lower() + told[1:]
+    meant = [part[1].split()[0] for part in parts[1:] if len(part) > 1 and part[0].strip().startswith("Perhaps you")]
+    return f"{told}{f'; perhaps you meant {meant[0]}' if meant else ''}; `maskgym {name} --help` tells more"

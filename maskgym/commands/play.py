@@ -12,7 +12,7 @@ from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,8 @@ class Render(WhichGame):
         """Play and draw."""
         import gymnasium as gym
         import numpy as np
-        from PIL import Image
 
-        from maskgym import make_agent
+        from maskgym import drawing, make_agent
 
         if self.images < 1:
             raise BadInput(f"images {self.images} must be at least 1")
@@ -76,14 +75,5 @@ class Render(WhichGame):
             observation, _ = env.reset(seed=self.seed if number == 0 else None)
             env.step(player.act(observation))
             rows.append(np.asarray(env.render()))
-        save_png(Image.fromarray(np.concatenate(rows)), self.out)
+        drawing.save(np.concatenate(rows), self.out)
         print(f"wrote {self.out}: image, mask, reconstruction, error")
-
-
-def save_png(picture: Image, path: Path) -> None:
-    """Write a picture, or say in one line why it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, format="PNG")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror or error}; choose another --out") from error

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from maskgym import drawing
 from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.game import Game
@@ -43,8 +44,6 @@ class Reconstruct:
 
     def __call__(self) -> None:
         """Load, hide, rebuild, draw."""
-        from PIL import Image
-
         settings = self._settings()
         patches, split = settings.patches, open_split(settings, self.split)
         student, about = store.load(str(self.run), split.channels, patches.dims)
@@ -58,11 +57,7 @@ class Reconstruct:
             agent = make_agent(self.agent, game_spec=GameSpec(patches, images.shape[1], self.ratio))
             agent.attach(student, student)
             mask = agent.to_mask(agent.score(images), budget(self.ratio, patches.count)).view_as(mask)
-        try:
-            self.out.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(draw(game, images, mask)).save(self.out)
-        except (OSError, ValueError) as error:
-            raise BadInput(f"cannot write {self.out} ({error}): name a .png file elsewhere") from None
+        drawing.save(draw(game, images, mask), self.out)
         errors = held_out(game, images, mask)
         told = ", ".join(f"{name} {value:.3f}" for name, value in errors.items())
         print(f"{self.out}: image, visible, reconstruction, error; {told}")

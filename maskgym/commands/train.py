@@ -17,7 +17,7 @@ from maskgym.benchmark import manifest, par
 from maskgym.benchmark.evaluate import play
 from maskgym.benchmark.points import count_images, points
 from maskgym.commands.which_game import Game
-from maskgym.envs.rendering import beside, enlarge, grey
+from maskgym.envs.rendering import panel
 from maskgym.envs.task import Settings, Task
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
@@ -175,11 +175,11 @@ class Judgement:
         return Verdict(above, self._picture(played.mask[0]))
 
     def _picture(self, mask: np.ndarray) -> np.ndarray:
-        """A few images beside what is left of them."""
-        rows = []
+        """A few images, what is hidden of them, and what the network makes of the rest."""
+        game, rows = self.task.game_at(self.ratio), []
         for i in range(min(_SHOWN, self.images)):
             image = self.task.fetch(np.array([i]))
             hidden = torch.from_numpy(mask[i : i + 1]).to(image.device).view(1, *self.task.patches.grid)
-            parts = [image, self.task.game.hide(image, hidden)]
-            rows.append(beside([enlarge(grey(part.cpu()), 128) for part in parts]))
+            with torch.no_grad():
+                rows.append(panel(self.task, image, game.evaluate(image, hidden)))
         return np.concatenate(rows, 0)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskgym.envs.rendering import beside, enlarge, grey, heat
+from maskgym import drawing
+from maskgym.drawing import Panel
 from maskgym.game import Game
 from maskgym.masking import rng
 from maskgym.masking.patches import Patches
@@ -17,7 +18,6 @@ from maskgym.masking.select import budget, select
 from maskgym.networks import baselines
 
 _PIECE = 8  # images at once
-_HEIGHT = 128  # of a picture, in pixels, about
 
 
 def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 0) -> Tensor:
@@ -50,14 +50,15 @@ def draw(game: Game, images: Tensor, mask: Tensor) -> np.ndarray:
         rebuilt = from_normalised(rebuilt, images, patches)
     visible = game.hide(images, mask)
     whole = torch.where(patches.spread(mask), rebuilt, images)
+    headings = ("image", "visible", "reconstruction", "error, 0 to 1")
     rows = []
-    for i in range(len(images)):
-        one = slice(i, i + 1)
-        error = (whole[one] - images[one]).square().mean(1)[0].cpu().numpy()
-        error = error[error.shape[0] // 2] if error.ndim == 3 else error
-        parts = [grey(images[one]), grey(visible[one]), grey(whole[one]), heat(error, 1.0)]
-        rows.append(beside([enlarge(part, _HEIGHT) for part in parts]))
-    return np.concatenate(rows, 0)
+    for one in zip(images, visible, whole, strict=True):
+        image, left, made = (drawing.middle(part.float().cpu().numpy()) for part in one)  # (C, H, W)
+        between = drawing.window(image)
+        error = drawing.heat(np.square(made - image).mean(0), 1.0)
+        shown = [*(drawing.grey(part, between) for part in (image, left, made)), error]
+        rows.append([Panel(picture, heading) for picture, heading in zip(shown, headings, strict=True)])
+    return np.asarray(drawing.sheet(rows))
 
 
 def from_normalised(answer: Tensor, images: Tensor, patches: Patches) -> Tensor:

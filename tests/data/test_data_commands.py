@@ -7,6 +7,7 @@ from PIL import Image
 
 from maskgym.cli import main
 from maskgym.data.layouts import LAYOUTS
+from maskgym.drawing import CLASSES
 
 
 def run(*words):
@@ -73,7 +74,7 @@ def test_show_outlines_labels_in_colour(tmp_path, capsys):
     )
     sheet = pixels(tmp_path / "a" / "s.png")
     assert sheet.shape[2] == 3
-    assert (sheet == (255, 176, 0)).all(-1).sum() > 100
+    assert (sheet == CLASSES[0]).all(-1).sum() > 100
     assert "of 6 images of 2 patients" in capsys.readouterr().out
 
 
@@ -86,8 +87,8 @@ def test_show_draws_volumes_in_three_planes(tmp_path):
         == 0
     )
     height, width, _ = pixels(tmp_path / "s.png").shape
-    assert width > 3 * 192
-    assert height < 2 * 192
+    assert width > 3 * 200
+    assert height < 2 * 200
 
 
 def test_show_draws_colour_pictures_and_sets_without_labels(tmp_path):

@@ -22,7 +22,7 @@ def test_image_mask_reconstruction_and_error_are_drawn(run, tmp_path, agent, cap
     with pytest.raises(SystemExit) as left:
         main(["reconstruct", str(run), "--out", str(out), "--agent", agent, "--count", "3"])
     assert left.value.code == 0
-    assert "held-out loss" in capsys.readouterr().out
+    assert "error; network" in capsys.readouterr().out
     rows = np.array_split(np.asarray(Image.open(out)), 3)
     image, visible, rebuilt, error = np.array_split(rows[0][:, : 4 * (rows[0].shape[1] // 4)], 4, axis=1)
     assert len({part[20:-20, 20:-20].tobytes() for part in (image, visible, rebuilt, error)}) == 4
