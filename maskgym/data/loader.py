@@ -1,5 +1,7 @@
 """Batches of images or random crops, prepared ahead by threads; what is random grows from (seed, step).
 
+A run reads them so::
+
     loader = Loader(Frames(cases, view), batch=8, seed=0, crops=True, foreground=1 / 3)
     for batch in loader.batches(first=0, last=1000):  # a run that is resumed at step 400 begins with first=400
         network(batch.to(device).images)
