@@ -112,7 +112,7 @@ class Score(WhichGame):
 
         told = Console(stderr=True)
         for spec, seed, ratio in trainings(protocol):
-            told.print(f"{spec}, seed {seed}: trained for {protocol.steps} env steps", highlight=False, markup=False)
+            told.print(f"training {spec}, seed {seed}, for {protocol.steps} env steps", highlight=False, markup=False)
             train(protocol, task, spec, seed, ratio, self.out)
         columns = (TextColumn("{task.description:48.48}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
         with Progress(*columns, TimeRemainingColumn(), console=told, transient=True) as bar:

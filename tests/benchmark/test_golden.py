@@ -1,11 +1,12 @@
 """The headline numbers, from rewards made by hand, through the very functions that print the tables and the report."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from maskgym.benchmark import tables
+from maskgym.benchmark import plots, tables
 from maskgym.benchmark.par import Known, Table
 from maskgym.benchmark.results import Result
 
@@ -111,3 +112,16 @@ def test_the_files_hold_these_numbers(scores, found, pars, tmp_path):
     assert told["pars"]["0.5"]["reward"] == 3.0
     first = (tmp_path / "score.csv").read_text().splitlines()[1]
     assert first == "good,0.5,deterministic,0,0,2,1,3,50,2,0.25,1,0,0.002"
+
+
+def test_a_name_that_looks_like_a_formula_is_drawn_as_it_stands(found, pars, tmp_path):
+    """A folder named so once ended the drawing in mathtext."""
+    named = [replace(one, agent=f"{one.agent}?start=hpm:money$x_{{$") for one in found]
+    game = {"env": "money$x_{$", "split": "test", "patches": PATCHES}
+    plots.bars(tables.summarise(named, pars, {"game": game}), tmp_path / "bars.png")
+    figure = plots.new_figure(3, 3)
+    panel = figure.subplots()
+    plots.bands(panel, {named[0].agent: (np.array([1.0]), [tables.line(named[0], pars[0.5]).points])})
+    panel.legend()
+    plots.save(figure, tmp_path / "bands.png")
+    assert (tmp_path / "bars.png").stat().st_size > 1000 < (tmp_path / "bands.png").stat().st_size
