@@ -130,9 +130,17 @@ def test_crops_over_the_foreground_show_it(tmp_path, size, axis, index):
 def test_trimming_looks_at_the_body_only(tmp_path):
     volume = np.zeros((20, 24, 16), np.float32)
     volume[4:12, 6:20, 5:9] = 50 + np.random.default_rng(0).random((8, 14, 4))
+    volume[:, :, 8] /= 100  # within the box, a slice with next to nothing on it
+    volume[6:10, 8:14, 8] = 60
     published.nifti(tmp_path / "images" / "a.nii.gz", volume)
+    published.nifti(tmp_path / "masks" / "a.nii.gz", (volume > 50.5).astype(np.uint8))
     cases = open_cases(f"folder:{tmp_path}?trim=body", "all")
-    assert cases.view((4, 4, 4)).grid(cases[0]) == (4, 14, 8)
+    case = cases[0]
+    assert cases.view((4, 4, 4)).grid(case) == (4, 14, 8)
+    slices = cases.view((14, 8), body=0.15)
+    assert slices.shown(case)[0] == [0, 1, 2]  # of the box, whose slice 3 is bare
+    answers = np.stack([slices.label(case, index) for index in range(4)])
+    np.testing.assert_array_equal(slices.to_native(case, answers, range(4)), case.label)
 
 
 def test_slices_with_labels_can_be_asked_for(tmp_path):
