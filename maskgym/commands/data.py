@@ -11,7 +11,7 @@ from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
     from maskgym.data.check import Report
-    from maskgym.data.source import Images
+    from maskgym.data.images import Images
     from maskgym.data.spec import Spec
 
 NO_PATIENTS = "no patient ids were published: every image counts as its own patient"

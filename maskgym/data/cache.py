@@ -145,11 +145,6 @@ def clear(chosen: Path | None = None) -> tuple[int, int]:
     return entries, freed
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    files.write_text(file, text)
-
-
 def _open(entry: Path) -> Entry | None:
     try:
         about = json.loads((entry / ABOUT).read_text())

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from maskgym import drawing
-from maskgym.data.source import Images
+from maskgym.data.images import Images
 from maskgym.drawing import Panel
 
 _LONGEST = 30  # letters of a name
