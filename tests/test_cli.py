@@ -140,7 +140,7 @@ def test_what_is_no_whole_number_is_refused(typed, capsys):
         (["train", "a3c", "--out"], "missing value for argument '--out'"),
         (["train", "a3c", "--out", "x", "--mode", "both"], "invalid choice 'both' for argument '--mode'"),
         (["train", "a3c", "b", "--out", "x"], "unrecognized options: b"),
-        (["train", "a3c", "--out", "x", "--ratio", "half"], "--ratio: 'half'"),
+        (["train", "a3c", "--out", "x", "--ratio", "half"], "--ratio: could not convert string to float: 'half'"),
     ],
 )
 @pytest.mark.parametrize("columns", ["60", "200"])

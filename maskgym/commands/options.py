@@ -169,7 +169,8 @@ def in_one_line(box: str, name: str) -> str:
     "missing value for argument '--out'; `maskgym train --help` tells more"
     """
     drawn = "│" in box  # else the title stands on a line of its own, and rules are dashes
-    rows = [line.strip().strip("│") for line in box.splitlines() if not drawn or line.strip().startswith("│")]
+    lines = box.splitlines()
+    rows = [line.strip().strip("│") for line in lines if line.strip().startswith("│")] if drawn else lines
     parts: list[list[str]] = [[]]
     for row in rows:
         if set(row.strip()) in ({"─"}, {"-"}):
