@@ -121,6 +121,26 @@ def test_every_option_says_what_it_is_and_names_its_value(name, capsys):
     assert [option for option, sentence in told.items() if len(sentence) < 8 or not sentence.endswith(".")] == []
 
 
+# One name for one thing: what an option must not be called, and what it is called instead.
+OTHER_NAMES = {
+    "--dataset": "--data", "--datasets": "--data", "--count": "--images", "--size": "--image-size", "--n": "--images",
+    "--resume": "--fresh", "--evaluations": "--queries", "--masks": "--steps", "--patch": "--patch-size",
+    "--num-images": "--images", "--output": "--out", "--folder": "--out", "--cuda": "--device", "--verbose": "--quiet",
+}  # fmt: skip
+PLAYS = ("demo", "render", "par", "score", "gallery", "train", "pretrain", "reconstruct", "finetune", "predict", "view")
+GOES_ON = ("par", "score", "train", "pretrain", "finetune", "study", "reconstructor train")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_one_thing_has_one_name_in_all_commands(name):
+    options = explained(cli.command(name))
+    assert {option: OTHER_NAMES[option] for option in options if option in OTHER_NAMES} == {}
+    assert name not in PLAYS or "--device" in options
+    assert name not in GOES_ON or "--fresh" in options
+    if "--env" in options:
+        assert {"--data", "--image-size", "--patch-size", "--device"} <= set(options)
+
+
 @pytest.mark.parametrize("typed", ["2000", "2_000", "2,000", "2e3"])
 def test_counts_may_be_typed_as_people_write_them(typed):
     assert cli.parse("train", ["a3c", "--out", "x", "--workers", typed]).workers == 2000

@@ -24,20 +24,22 @@ class Demo:
     """Env steps that A3C learns from."""
     seeds: int = 3
     """Runs of each of the other agents."""
+    device: str = "cpu"
+    """Where the game is played: cpu or cuda."""
 
     def __call__(self) -> int:
         """Train, score, draw, say what was seen."""
         print(
-            f"{_ENV}: 64 patches, 48 are hidden, and the reward is what a frozen network gets wrong.\n"
-            "0 points = masks at random, 100 = par, the worst masks that a long search has found.\n"
+            f"{_ENV}: 64 patches, 48 are hidden, and the reward is the error of a frozen network on them.\n"
+            "0 points: random masks. 100 points: par, the hardest masks that a long search has found.\n"
         )
         folder = self.out / "a3c"
         workers = min(2, os.cpu_count() or 1)
-        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every=0)
+        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every=0, device=self.device)
         if stopped := trained():
             return stopped
         agents = (*_AGENTS, f"a3c:{folder}")
-        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out / "score")()
-        Gallery(agents=agents, env=_ENV, out=self.out / "gallery.png")()
-        print("\nnext: `maskgym agents` lists who else can play, `maskgym --help` what else can be done")
+        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out / "score", device=self.device)()
+        Gallery(agents=agents, env=_ENV, out=self.out / "gallery.png", device=self.device)()
+        print(f"\nnext: `maskgym view --agent a3c:{folder}` plays against it, `maskgym agents` lists who else can play")
         return 0

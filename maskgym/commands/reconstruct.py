@@ -12,6 +12,7 @@ import tyro
 
 from maskgym import drawing
 from maskgym.agent import GameSpec
+from maskgym.envs.task import choose_device
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.select import budget
@@ -39,22 +40,25 @@ class Reconstruct:
     """Which images: train, val or test."""
     data: str = ""
     """Another data set than the run's."""
-    count: int = 6
+    images: int = 6
     """How many images, spread over the split."""
+    device: str = "cpu"
+    """cpu, cuda or cuda:1."""
 
     def __call__(self) -> None:
         """Load, hide, rebuild, draw."""
         settings = self._settings()
         patches, split = settings.patches, open_split(settings, self.split)
         student, about = store.load(str(self.run), split.channels, patches.dims)
-        if self.count < 1:
-            raise BadInput(f"count {self.count} must be at least 1")
-        which = np.unique(np.linspace(0, len(split) - 1, min(self.count, len(split))).astype(int))
-        images = split.middle(which)
-        game = Game(student.eval(), patches, self.ratio, target=about["target"])
-        mask = random_masks(len(images), patches, self.ratio)
+        if self.images < 1:
+            raise BadInput(f"images {self.images} must be at least 1")
+        device = choose_device(self.device)
+        which = np.unique(np.linspace(0, len(split) - 1, min(self.images, len(split))).astype(int))
+        images = split.middle(which).to(device)
+        game = Game(student.eval().to(device), patches, self.ratio, target=about["target"])
+        mask = random_masks(len(images), patches, self.ratio).to(device)
         if self.agent != "random":
-            agent = make_agent(self.agent, game_spec=GameSpec(patches, images.shape[1], self.ratio))
+            agent = make_agent(self.agent, game_spec=GameSpec(patches, images.shape[1], self.ratio, self.device))
             agent.attach(student, student)
             mask = agent.to_mask(agent.score(images), budget(self.ratio, patches.count)).view_as(mask)
         drawing.save(draw(game, images, mask), self.out)

@@ -112,7 +112,7 @@ class Segmentation(Job):
         classes = self.data.train.classes
         columns = ["seconds", "loss", "learning rate", "waiting", "val DSC", *(f"val DSC {name}" for name in classes)]
         out, total = self.settings.out, self.settings.plan.steps
-        self.journal = Journal(out, "fine-tuning", total, self.done, columns, self.settings.quiet)
+        self.journal = Journal(out, "fine-tuning", total, self.done, columns, self.settings.quiet, self.settings.log)
         return closing(self.journal)
 
     def make(self, step: int) -> Batch:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from maskgym.downstream.recipes import Recipe, recipe
 from maskgym.errors import BadInput
 from maskgym.sizes import read_size
+from maskgym.training.board import Log
 from maskgym.training.fit import Plan
 
-_ABOUT_THIS_START = ("out", "fresh", "quiet", "device", "workers", "save_every")  # may differ when a run goes on
+_ABOUT_THIS_START = ("out", "fresh", "log", "quiet", "device", "workers", "save_every")  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class FineTune:
     """Steps between two checkpoints."""
     fresh: bool = False
     """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    log: Log = "tensorboard"
+    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
     """No line of progress."""
 

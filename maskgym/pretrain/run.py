@@ -130,7 +130,9 @@ class Run(Loop):
         if self.fabric.is_global_zero:
             self._last = (self.seconds, self.done)
             out, total = self.settings.out, self.plan.steps
-            self.journal = Journal(out, "pre-training", total, self.done, (*_COLUMNS, *_MORE), self.settings.quiet)
+            self.journal = Journal(
+                out, "pre-training", total, self.done, (*_COLUMNS, *_MORE), self.settings.quiet, self.settings.log
+            )
         return closing(self.journal) if self.journal else super().begin()
 
     def gradients(self, batch: Batch) -> Tensor:

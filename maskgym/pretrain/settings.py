@@ -12,9 +12,21 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.sizes import read_size
+from maskgym.training.board import Log
 
 # What may differ when a run goes on: none of it changes what is learned.
-NOT_OF_THE_RUN = ("out", "settings", "fresh", "quiet", "device", "processes", "workers", "save_every", "look_every")
+NOT_OF_THE_RUN = (
+    "out",
+    "settings",
+    "fresh",
+    "log",
+    "quiet",
+    "device",
+    "processes",
+    "workers",
+    "save_every",
+    "look_every",
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +132,8 @@ class PretrainSettings:
     """For an agent that is trained first: processes that train side by side."""
     fresh: bool = False
     """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    log: Log = "tensorboard"
+    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
     """No line of progress."""
 

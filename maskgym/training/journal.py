@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskgym.training.board import open_board
 from maskgym.training.folder import Metrics
 
 
@@ -20,16 +21,25 @@ class Journal:
         done: steps taken before this start.
         columns: of metrics.csv, besides the step.
         quiet: no line of progress.
+        log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 
-    def __init__(self, folder: Path, title: str, total: int, done: int, columns: Sequence[str], quiet: bool = False):
+    def __init__(
+        self,
+        folder: Path,
+        title: str,
+        total: int,
+        done: int,
+        columns: Sequence[str],
+        quiet: bool = False,
+        log: str = "tensorboard",
+    ):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        from torch.utils.tensorboard import SummaryWriter
 
         self.title = title
         self.table = Metrics(folder, ["step", *columns], done, key="step")
-        self.board = SummaryWriter(str(folder), purge_step=done)
+        self.board = open_board(folder, done, log)
         parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*parts, console=Console(stderr=True), disable=quiet)
         self.bar = self.progress.add_task(title, total=total, completed=done)
@@ -49,7 +59,7 @@ class Journal:
 
     def picture(self, step: int, name: str, picture: np.ndarray) -> None:
         """Put a picture (H, W, 3) uint8 into TensorBoard."""
-        self.board.add_image(name, picture, step, dataformats="HWC")
+        self.board.add_image(name, picture, step)
 
     def close(self) -> None:
         """Stop the line, write out what is left."""

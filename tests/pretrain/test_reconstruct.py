@@ -20,7 +20,7 @@ def run(request, tmp_path_factory):
 def test_image_mask_reconstruction_and_error_are_drawn(run, tmp_path, agent, capsys):
     out = tmp_path / "pictures" / "x.png"
     with pytest.raises(SystemExit) as left:
-        main(["reconstruct", str(run), "--out", str(out), "--agent", agent, "--count", "3"])
+        main(["reconstruct", str(run), "--out", str(out), "--agent", agent, "--images", "3"])
     assert left.value.code == 0
     assert "error; network" in capsys.readouterr().out
     rows = np.array_split(np.asarray(Image.open(out)), 3)
@@ -29,7 +29,7 @@ def test_image_mask_reconstruction_and_error_are_drawn(run, tmp_path, agent, cap
 
 
 @pytest.mark.parametrize(
-    ("more", "told"), [({"ratio": 2.0}, "outside"), ({"count": 0}, "count 0"), ({"agent": "randm"}, "did you mean")]
+    ("more", "told"), [({"ratio": 2.0}, "outside"), ({"images": 0}, "images 0"), ({"agent": "randm"}, "did you mean")]
 )
 def test_bad_input_is_told_in_one_line(run, tmp_path, more, told):
     with pytest.raises(BadInput, match=told):

@@ -91,7 +91,7 @@ def test_a_painted_mask_has_the_reward_of_the_environment(page):
     until(page, lambda: text(page, "count") == "48 hidden")
     assert reward(page) == pytest.approx(expected(0, list(range(8, 56))), rel=1e-5)
     assert "points" in text(page, "points")
-    drag(page, range(7, 8))  # all K are spent: the board takes no more, and says so
+    drag(page, range(7, 8))  # K are hidden: the board takes no more, and says so
     assert reward(page) == pytest.approx(expected(0, list(range(8, 56))), rel=1e-5)
     drag(page, range(1, 2))  # a second stroke shows the patches again
     until(page, lambda: "40 of 48 hidden" in text(page, "count"))
