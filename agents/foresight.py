@@ -51,8 +51,8 @@ class Foresight(Searcher, Learner):
     A network sees the image, a mask and what every patch of it came to, and says of every patch what flipping it would
     bring: the value of an action in the game of several queries. It learns from rewards alone. Several masks of an
     image are drawn around the start's; every ordered pair of them is a state and a set of flips, credited with the
-    change of the patch rewards around each flip. At play its values stand for the estimates that `survey` has to ask
-    for.
+    change of the patch rewards around each flip. At play its values, and the start's own order, stand for the estimates
+    that `survey` has to ask for: the swaps begin at once.
     """
 
     name = "foresight"

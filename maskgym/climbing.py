@@ -59,7 +59,8 @@ class Climb:
         scores: (B, N) whose top K is the first mask.
         seeds: (B,) int64, from which all that is random grows.
         trusted: whether low and high scores are nearly certain: then only the middle half is surveyed.
-        foresee: says what flips would bring before they are tried; None = the scores' own order is all that is known.
+        foresee: says what hiding each patch is worth before it is tried; half of that, half the scores' own order, then
+            stands for the estimates, and no survey is needed. None = a survey makes them.
         steps: how large they are.
     """
 
@@ -85,7 +86,9 @@ class Climb:
         self.prior = self._standard(scores)
         self.trusted, self.foresee = trusted, foresee
         self.unmet = torch.ones_like(self.mask)  # (B, N) bool: never flipped so far
-        self.age = torch.full_like(scores, 9.0)  # (B, N) queries since the estimate was made
+        self.age = torch.full_like(
+            scores, 9.0 if foresee is None else 6.0
+        )  # (B, N) queries since the estimate was made
         self.worth = torch.zeros_like(scores)  # (B, N) what hiding a patch is worth over showing it
         self.spread = torch.ones(len(images), 1, device=images.device)
         self.patch, self.reward = scores, scores[:, 0]  # of the best mask, once it was asked for
@@ -99,8 +102,9 @@ class Climb:
         self.patch = self.ask(self.mask)
         self.reward = self.patch.mean(1)
         if self.foresee is not None:
-            self.worth = self.foresee(self.mask, self.patch)
-            self.prior = self._standard(self.worth)
+            foreseen = self.foresee(self.mask, self.patch)
+            self.spread = foreseen.std(1, keepdim=True).clamp(min=1e-9)
+            self.worth = (foreseen + self.prior * self.spread) / 2
 
     def _standard(self, scores: Tensor) -> Tensor:
         """Measure scores (B, N) from the one that is just hidden, in their deviations."""
@@ -127,7 +131,7 @@ class Climb:
             yield self.found()
         times = asked.sum(1, keepdim=True).clamp(min=1)
         self.spread = ((self.worth.square() * asked).sum(1, keepdim=True) / times).sqrt().clamp(min=1e-9)
-        if self.trusted and self.foresee is None:
+        if self.trusted:
             self.worth = torch.where(asked, self.worth, self.prior * self.spread)
 
     def learn(self, flipped: Tensor, patch: Tensor) -> None:
@@ -157,7 +161,8 @@ class Climb:
         self.mask, self.patch = torch.where(better, mask, self.mask), torch.where(better, patch, self.patch)
         self.reward = torch.where(better[:, 0], reward, self.reward)
         if self.foresee is not None:
-            self.worth = torch.where(self.unmet, self.foresee(self.mask, self.patch), self.worth)
+            foreseen = (self.foresee(self.mask, self.patch) + self.prior * self.spread) / 2
+            self.worth = torch.where(self.unmet, foreseen, self.worth)
         size = torch.where(better, self.size * self.steps.grow, self.size * self.steps.shrink)
         self.size = size.clamp(1, max(1.0, self.steps.most * self.scarce))
 
@@ -174,14 +179,14 @@ def climb(
 ) -> Iterator[Found]:
     """Climb from the top K of scores (B, N) by so many queries an image; gives the best so far after each.
 
-    First every patch in question is flipped once, some cells apart, then swaps are tried.
+    First every patch in question is flipped once, some cells apart, then swaps are tried; with `foresee` at once.
     """
     state = Climb(game, images, scores, seeds, trusted, foresee)
     state.begin()
     yield state.found()
     tries = queries // game.cost
     groups = far_apart(game.patches.grid, tries - 2, images.device)
-    if groups:
+    if groups and foresee is None:
         yield from state.survey(groups)
     while state.queries + game.cost <= queries:
         state.try_swaps()
