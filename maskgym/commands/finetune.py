@@ -42,5 +42,8 @@ def _print(told: dict[str, Any]) -> None:
         table.add_row(region, *values, out)
     console = Console()
     console.print(table)
+    if told.get("patch_AUROC"):
+        areas = ", ".join(f"{name} {area:.3f}" for name, area in told["patch_AUROC"].items())
+        console.print(f"patches told apart, area under the curve: {areas}")
     pooled = f"Dice of all pixels pooled, background and classes: {told['pooled_DSC']['mean']:.4f}"
     console.print(f"{pooled}; HD95 in {told['distances_in']}, NSD within {told['tolerance']}", style="dim")

@@ -21,6 +21,7 @@ from maskgym.downstream.data import Labelled, make_loader, read
 from maskgym.downstream.losses import dice_ce
 from maskgym.downstream.network import build, freeze_encoder, load_segmenter, save_segmenter
 from maskgym.downstream.predict import predict
+from maskgym.downstream.probe import Probe, patch_auroc
 from maskgym.downstream.recipes import optimiser
 from maskgym.downstream.scores import Scores, dice, score, to_csv
 from maskgym.downstream.settings import FineTune
@@ -69,10 +70,15 @@ def _run(settings: FineTune) -> dict[str, Any] | None:
         settings.handover == "all",
     )
     _check_runs(network, data, settings.crop)
+    if settings.probe:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            network = Probe(network, about["network"], data.outputs, settings.crop)
     if coverage is not None:
         print(f"weights from {settings.weights}: {coverage}")
     about |= {"classes": list(data.train.classes), "channel_names": list(data.train.channels), "data": settings.data}
     about |= {"window": bool(settings.window), "split_file": settings.split_file, "image_size": list(settings.size)}
+    about |= {"probe": settings.probe}
     run = Segmentation(settings, data, network, about, fabric)  # refuses what does not fit before anything is written
     made_of = settings.resolved() | {"network": about["network"], "network_settings": _plain(about["settings"])}
     Folder(settings.out, made_of, settings.fresh, LEAVES)
@@ -186,6 +192,9 @@ def _measure(settings: FineTune, data: Labelled, fabric: Any, run: Segmentation)
     Image.fromarray(pictures.draw(shown, data.test.classes, dsc)).save(settings.out / "predictions.png")
     files.write_text(settings.out / "patients.csv", to_csv(scores))
     told = _told(settings, data, scores, run, about)
+    if settings.probe:
+        side = min(settings.crop) // 8
+        told["patch_AUROC"] = patch_auroc(network, data.test, settings.crop, side, fabric.device)
     files.write_text(settings.out / SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return told
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from maskgym.downstream.probe import Probe
 from maskgym.errors import BadInput
 from maskgym.files import replacing
 from maskgym.networks.handover import Coverage, kind_for, load_into, settings_of
@@ -115,6 +116,8 @@ def load_segmenter(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
             about = json.loads((opened.metadata() or {})["maskgym-segmenter"])
         settings = {key: tuple(value) if isinstance(value, list) else value for key, value in about["settings"].items()}
         network = make_segmenter(about["network"], about["channels"], about["outputs"], tuple(about["size"]), settings)
+        if about.get("probe"):
+            network = Probe(network, about["network"], about["outputs"], tuple(about["size"]))
         network.load_state_dict(load_file(file), strict=True)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__

@@ -30,6 +30,8 @@ class FineTune:
     """What is taken of the weights: the encoder alone, as the papers do, or all that both networks share."""
     freeze_encoder: bool = False
     """Train the decoder alone."""
+    probe: bool = False
+    """Train a linear head on the frozen encoder's features instead, and tell how well it knows lesion patches."""
     data: str = "phantoms"
     """The data set: phantoms, or LAYOUT:DIR."""
     image_size: str = "128x128"
@@ -100,6 +102,8 @@ class FineTune:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: choose {' or '.join(known)}")
         if self.freeze_encoder and self.weights == "none":
             raise BadInput("--freeze-encoder would freeze a random start: give --weights")
+        if self.probe and self.window:
+            raise BadInput("--probe looks at whole images: leave --window away")
         if self.precision not in ("32", "bf16"):
             raise BadInput(f"unknown precision {self.precision!r}: choose 32 or bf16")
         recipe(self.recipe)

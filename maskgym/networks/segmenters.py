@@ -90,7 +90,7 @@ SEGMENTERS: dict[str, Kind] = {
     "nnunet": _kind(_plain("nnunet"), (r"encoder\.", r"head\.", r"encoder\.\d"), "UNetStudent", "widths"),
     "small-unet": _kind(_small_unet, (r"(stem|down|deep)\.", r"head\.", r"stem|deep\.\d"), "UNet", "widths", "fold"),
     "unetr": _kind(_unetr, (r"vit\.", r"out\.", r"vit\.norm"), "ViTMae", "width", "heads", "mlp"),
-    "stunet": _kind(_stunet, (r"encoder\.", r"head\.", r"encoder\.stages\.\d\.LAST"), "STUNet", "widths", "depth"),
+    "stunet": _kind(_stunet, (r"encoder\.", r"head\.", r"encoder\.stages\.\d\.0"), "STUNet", "widths", "depth"),
 }
 
 
@@ -122,6 +122,13 @@ def make_segmenter(
 def encoder_keys(kind: str, segmenter: nn.Module) -> tuple[str, ...]:
     """Name the weights of a segmenter's encoder."""
     return tuple(key for key in segmenter.state_dict() if kind_of(kind).encoder.match(key))
+
+
+def stages_of(kind: str, segmenter: nn.Module) -> list[nn.Module]:
+    """Give the modules whose answers are the encoder's features, finest first."""
+    pattern = kind_of(kind).stages
+    found = {name: module for name, module in segmenter.named_modules() if pattern.fullmatch(name)}
+    return [found[name] for name in found if not any(other.startswith(f"{name}.") for other in found)]  # innermost
 
 
 def _drop_paths(network: nn.Module, highest: float) -> None:
