@@ -18,7 +18,7 @@ class Export:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """A `maskgym pretrain` run, or a student's .safetensors file."""
-    to: Literal["monai-unet", "monai-basicunet", "unetr", "stunet"]
+    to: Literal["monai-unet", "monai-basicunet", "nnunet", "small-unet", "unetr", "stunet"]
     """Which network the weights are for."""
     out: Annotated[Path, FILE]
     """The .safetensors file to write."""

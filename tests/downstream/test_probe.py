@@ -66,7 +66,7 @@ def test_a_probe_is_run_saved_and_loaded_like_any_segmenter(tmp_path):
             batch=4,
             metrics="overlap",
             quiet=True,
-        )  # fmt: skip
+        )
     )
     assert 0 <= told["patch_AUROC"]["lesion"] <= 1
     network, about = load_segmenter(tmp_path / "out")
