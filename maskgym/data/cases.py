@@ -11,7 +11,7 @@ native = view.to_native(case, answers, [index])   # (*case.shape) uint8, on the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,17 @@ class Cases:
         if view.normalise == "window" and not view.window:
             raise BadInput("normalise=window needs a window: write window=LOW,HIGH, as in window=-160,240")
         return view
+
+    def crops(self, size: tuple[int, ...]) -> Frames:
+        """The images that random crops of a size are cut from; one shown whole is the middle of its case.
+
+        A crop larger than a case is refused, unless the data set's string says `fit=pad`.
+        """
+        view = self.view(size)
+        for case in self.cases:
+            view.check_crop(case)
+        normalise = "case" if view.normalise == "image" else view.normalise
+        return Frames(self, replace(view, fit="pad", normalise=normalise))
 
 
 class Frames:

@@ -124,7 +124,7 @@ class View:
         grid = self.grid(case)
         if self.fit != "pad" and any(np.less(grid, self.size)):
             have, want = (" x ".join(map(str, sides)) for sides in (grid, self.size))
-            raise BadInput(f"{case.id} is {have} and the crop {want}: choose a smaller crop, or pad with fit=pad")
+            raise BadInput(f"{case.id} is {have} and the crop {want}: choose a smaller crop, or pad it with ?fit=pad")
 
     def whole(self, case: Case) -> View:
         """The same view of all of a case: as large as it is at the view's spacing, normalised as crops are."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maskgym.data import splits
-from maskgym.data.cases import Cases, Frames, open_cases
+from maskgym.data.cases import Cases, open_cases
 from maskgym.data.loader import Loader, Source
 from maskgym.data.source import SPLITS, load
 from maskgym.data.spec import parse
@@ -60,7 +60,7 @@ def make_loader(data: Labelled, settings: FineTune) -> Loader:
     """Give the batches of a run: whole images, or crops of the native ones."""
     source: Source
     if settings.window:
-        source, rows = Frames(data.train, data.train.view(settings.crop, fit="pad")), None
+        source, rows = data.train.crops(settings.crop), None
     else:
         images = load(settings.data, size=settings.size, split="train", split_file=settings.split_file or None)
         source, rows = Whole(images), np.flatnonzero(np.isin(np.array(images.patients), np.array(data.patients)))

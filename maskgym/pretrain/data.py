@@ -44,7 +44,7 @@ def open_split(settings: PretrainSettings, split: str) -> Split:
         images = load(settings.data, size=settings.patches.size, split=split, split_file=file)
         return Split(Whole(images), images.images.shape[1])
     cases = open_cases(settings.data, split, file, size=settings.size)
-    return Split(Frames(cases, cases.view(settings.patches.size, fit="pad", normalise="case")), len(cases.channels))
+    return Split(cases.crops(settings.patches.size), len(cases.channels))
 
 
 def make_loader(settings: PretrainSettings, train: Split) -> Loader:

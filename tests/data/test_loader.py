@@ -69,6 +69,15 @@ def test_a_crop_larger_than_a_case_is_refused_before_the_first_step(frames):
     assert Loader(padded, 2, crops=True).make(0).images.shape == (2, 1, 64, 8, 6)
 
 
+def test_crops_are_padded_only_where_the_data_set_says_so(tmp_path):
+    data = f"msd:{published.msd(tmp_path / 'set')}"
+    with pytest.raises(BadInput, match="crop 64 x 8 x 6"):
+        open_cases(data, "all").crops((64, 8, 6))
+    crops = open_cases(f"{data}?fit=pad", "all").crops((64, 8, 6))
+    assert crops.load(0).shape == (1, 64, 8, 6)
+    assert crops.view.normalise == "case"
+
+
 def test_so_many_images_are_spread_evenly_over_patients():
     patients = ["a"] * 50 + ["b"] * 3 + ["c"] * 40
     rows = splits.spread(patients, 13)
