@@ -89,15 +89,14 @@ def _check_values(path: Path, picture: Picture, found: Found, problems: list[Pro
 
 
 def _check_grid(path: Path, picture: Picture, first_path: Path, first: Picture, problems: list[Problem]) -> None:
+    other = f"{first_path.parent.name}/{first_path.name}"  # a label often bears the name of its image
     shape, expected = picture.pixels.shape[:-1], first.pixels.shape[:-1]
     if shape != expected:
-        problems.append(
-            Problem(path, f"has the shape {shape} but {first_path.name} has {expected}: resample one of the two")
-        )
+        problems.append(Problem(path, f"has the shape {shape} but {other} has {expected}: resample one of the two"))
     elif picture.affine is not None and first.affine is not None:
         apart = float(np.abs(picture.affine - first.affine).max())
         if apart > SAME_PLACE:
-            what = f"its affine differs from that of {first_path.name} by up to {apart:.3g}: resample one of the two"
+            what = f"its affine differs from that of {other} by up to {apart:.3g}: resample one of the two"
             problems.append(Problem(path, what))
 
 

@@ -57,6 +57,7 @@ def read(path: Path) -> Picture:
 def _nifti(path: Path) -> Picture:
     import nibabel
 
+    _check_spacing(path)
     file: Any = nibabel.load(path)
     pixels = np.asanyarray(file.dataobj)
     if pixels.dtype.names:
@@ -69,11 +70,10 @@ def _nifti(path: Path) -> Picture:
         pixels = pixels[..., None]
     if pixels.ndim != 4 or 0 in pixels.shape:
         raise BadInput(f"{path}: has the shape {pixels.shape}: expected (x, y, z) or (x, y, z, channels)")
-    _check_spacing(path, int(file.header.get("sform_code", 0)))
     return Picture(pixels, _sound(file.affine, path))
 
 
-def _check_spacing(path: Path, sform: int) -> None:
+def _check_spacing(path: Path) -> None:
     """Refuse a header without voxel sizes, of which nibabel would make 1 mm; an affine of its own may stand in."""
     from nibabel import Nifti1Header
     from nibabel.openers import Opener
@@ -84,7 +84,7 @@ def _check_spacing(path: Path, sform: int) -> None:
         if int.from_bytes(raw[:4], "little" if order == "<" else "big") == len(raw):
             header = Nifti1Header(raw, endianness=order, check=False)
             sizes = header["pixdim"][1 : 1 + min(3, int(header["dim"][0]))]
-            if sform <= 0 and not (np.isfinite(sizes).all() and np.all(sizes != 0)):
+            if header["sform_code"] <= 0 and not (np.isfinite(sizes).all() and np.all(sizes != 0)):
                 shown = " x ".join(f"{size:g}" for size in sizes)
                 raise BadInput(f"{path}: its spacing is {shown} mm: write the size of a voxel into the header")
 
