@@ -66,6 +66,7 @@ class Foresight(Searcher, Learner):
             self.values = FlipValues(game_spec.channels, game_spec.patches, self.settings.width).to(game_spec.device)
         cells = cells_of(game_spec.patches.grid, torch.device(game_spec.device)).float()
         nearness = torch.exp(-torch.cdist(cells, cells).square() / (2 * _REACH**2)) + 1e-6
+        self.nearness: Tensor
         self.register_buffer("nearness", nearness, persistent=False)
 
     def improve(self, game: Game, images: Tensor, scores: Tensor, seeds: Tensor, queries: int) -> Iterator[Found]:
