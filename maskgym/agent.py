@@ -70,6 +70,8 @@ class Agent(nn.Module):
 
     def act(self, observation: Any, sample: bool = False) -> Any:
         """Answer an observation of any face with a mask: one image, a batch, tensors, or PettingZoo's dictionary."""
+        if isinstance(observation, dict) and "image" in observation:  # a game of several queries
+            observation = observation["image"]
         if isinstance(observation, dict):
             if not observation:
                 return {}

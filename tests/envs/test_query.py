@@ -222,6 +222,16 @@ def test_patches_play_it_as_agents():
     assert lengths == 3
 
 
+def test_an_agent_that_sees_only_the_image_plays_it_and_stops_with_its_second_try():
+    env = make()
+    agent = maskgym.make_agent("variance", env)
+    seen, info = env.reset(seed=0)
+    seen, reward, ended, _, told = env.step(agent.act(seen))
+    assert not ended
+    assert reward == pytest.approx(told["best"] - info["baseline"], abs=1e-6)
+    assert env.step(agent.act(seen))[2]
+
+
 def test_pictures_show_the_search():
     env, envs = make(render_mode="rgb_array"), make_vec(2, queries=5, render_mode="rgb_array")
     env.reset(seed=1)
