@@ -56,11 +56,11 @@ def draw(task: Task, index: np.ndarray, columns: list[Column], title: str, path:
         plane = (drawing.busiest(labels, task.patches.size[0]),) if deep else ()
         image = drawing.grey(task.fetch(np.array([number]))[(0, slice(None), *plane)].cpu().numpy())
         lesion = None if labels is None else labels[plane] if deep else labels
-        panels = [Panel(image, "image" if row == 0 else "", str(task.images.ids[number]), lesion)]
+        panels = [Panel(image, "image", str(task.images.ids[number]), lesion)]
         for one in columns:
             glow = drawing.heat(_pixels(task, one.patch_reward[row])[plane], top)
             picture = drawing.veil(image, _pixels(task, one.mask[row])[plane] > 0.5, glow, _GLOW)
-            panels.append(Panel(picture, one.title if row == 0 else "", one.notes[row], lesion))
+            panels.append(Panel(picture, one.title, one.notes[row], lesion))
         rows.append(panels)
     sheet = drawing.sheet(rows, title, scale=(f"what a hidden patch brings, reward {task.settings.reward}", top))
     drawing.save(sheet, path)
