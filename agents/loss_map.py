@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskgym.agent import Agent
 from maskgym.errors import BadInput
+from maskgym.game import Game
 from maskgym.masking.select import select
+from maskgym.networks.frozen import freeze
+from maskgym.networks.store import load
 
 _CACHED, _MANY = (
     2**19,
@@ -26,8 +29,16 @@ class LossMapSettings:
     """Random masks under which an image is rebuilt; each is a forward of the network."""
     piece: int = 0
     """Images that go through the network at once; 0 = by their size and the device."""
+    network: str = ""
+    """In pre-training, a frozen network to ask in place of the student: a name, file or folder."""
+    reference: str = ""
+    """A second one, for a reward that compares two."""
+    reward: str = "loss"
+    """What a patch is worth under these: loss, reducible, relative, ..."""
 
     def __post_init__(self) -> None:
+        if not self.network and (self.reference or self.reward != "loss"):
+            raise BadInput(f"loss-map with reward={self.reward} asks frozen networks: name the first by network=")
         if self.masks < 1 or self.piece < 0:
             raise BadInput(f"loss-map with masks={self.masks}, piece={self.piece}: take at least one mask, and piece 0")
 
@@ -44,6 +55,29 @@ class LossMap(Agent):
     needs = "reconstructor"
 
     Settings = LossMapSettings
+
+    def attach(self, student: nn.Module | None, teacher: nn.Module | None = None) -> None:
+        """Take student and teacher, or in their place the frozen networks that the settings name."""
+        if not self.settings.network:
+            super().attach(student, teacher)
+        elif self._lent is None:
+            self.lend(self._frozen_game())
+
+    def lend(self, game: Game) -> None:
+        """Take the game of an environment, whatever networks the settings name for pre-training."""
+        super().attach(game.reconstructor)
+        self._lent = game
+
+    def _frozen_game(self) -> Game:
+        told = self.settings
+        first, reference = (
+            freeze(load(name, self.game_spec.channels, self.patches.dims)[0]).to(self.game_spec.device)
+            if name
+            else None
+            for name in (told.network, told.reference)
+        )
+        assert first is not None
+        return Game(first, self.patches, self.game_spec.ratio, reward=told.reward, reference=reference)
 
     def score(self, images: Tensor) -> Tensor:
         """Score by the mean loss while hidden; a patch that no mask hid gets the mean of the others."""

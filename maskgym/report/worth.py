@@ -9,6 +9,7 @@ from maskgym.report import charts
 from maskgym.report.load import Findings
 from maskgym.report.page import Block, Field, Gallery, Rows, Section, chart, notes, number
 from maskgym.report.summarise import per_cent, reached
+from maskgym.studies.plan import Job
 from maskgym.studies.worth import FEWEST, Worth, control, dsc, rank_correlation, worths
 
 _NAME = "score"  # of the one score of a study that names none
@@ -19,7 +20,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     blocks: list[Block] = []
     tables, pictures, rows, said = [], [], [], []
     for place, name in found.names.items():
-        scores = dsc(found.study, [job for job in found.jobs if job.place == place])
+        scores = dsc(found.study, _of(found, place))
         every = worths(found.study, scores)
         if not any(one.gap.kind == "interval" and one.gap.error == one.gap.error for one in every):
             continue
@@ -29,10 +30,11 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
         settled = [one for one in every if one.settled]
         listed = ", ".join(f"{one.method} {one.gap.value:+.4f} over {one.over}" for one in settled)
         said.append(f"{name}: of {len(every)} differences {len(settled)} are settled{': ' if settled else ''}{listed}.")
-        by_share = {share: {one.method: one for one in worths(found.study, scores, share)} for share in found.shares}
-        rows += [_row(one, name, [by_share[share].get(one.method) for share in found.shares]) for one in every]
-        tables.append((name, {one.method: one.gap for one in every}))
-        pictures += _against_hard_share(found, place, every, palette)
+        by_share = [{_key(one): one for one in worths(found.study, scores, share)} for share in found.shares]
+        rows += [_row(one, name, [of_share.get(_key(one)) for of_share in by_share]) for one in every]
+        first = {one.method: one for one in reversed(every)}  # over what each is held against first
+        tables.append((name, {method: one.gap for method, one in reversed(first.items())}))
+        pictures += _against_hard_share(found, place, list(first.values())[::-1], palette)
     if not tables:
         return Section("What masks are worth", 2)
     x = charts.limits([gap for _, gaps in tables for gap in gaps.values()])
@@ -49,6 +51,14 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     blocks = [notes(*said), Rows(caption, headings, tuple(rows))]
     blocks.append(Gallery("Worth with 95 % intervals (of each by itself).", tuple([*drawn, *pictures])))
     return Section("What masks are worth", 2, blocks)
+
+
+def _of(found: Findings, place: str) -> list[Job]:
+    return [job for job in found.jobs if job.place == place]
+
+
+def _key(one: Worth) -> tuple[str, str]:
+    return one.method, one.over
 
 
 def _row(one: Worth, name: str, by_share: list[Worth | None]) -> tuple[Field, ...]:
@@ -93,7 +103,7 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
     for place, name in found.names.items():
         gaps = {
             one.method: one.gap
-            for one in worths(found.study, dsc(found.study, [job for job in found.jobs if job.place == place]))
+            for one in reversed(worths(found.study, dsc(found.study, _of(found, place))))  # over the first baseline
         }
         for game in dict.fromkeys(key[2] for key in found.points if key[0] == place):
             played = {

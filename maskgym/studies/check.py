@@ -45,7 +45,7 @@ def check(study: Study, commands: Mapping[str, type]) -> None:
     for told in study.scores.values():
         allowed = _allowed(commands["score"])
         allowed |= {key: kind for key, kind in _allowed(commands["par"]).items() if key in PAR}
-        own = ("agents", "par", "reconstructor", *_SIZES)
+        own = ("agents", "par", *_SIZES)
         _options(told, {key: kind for key, kind in allowed.items() if key not in own}, "[score]")
     _options(study.pretrain, _pretrain_options(), "[pretrain]")
     _options(study.finetune, _allowed(FineTune), "[finetune]")

@@ -162,7 +162,7 @@ class _Source:
     def _par(self, game: str, told: Options) -> Job:
         name = f"{self.name}/{_par_of(game)}"
         own = {key: value for key, value in told.items() if key in (*PAR, *BOTH)}
-        words, needs = self._game(self.study.reconstructors[0], own)
+        words, needs = self._game(self._played_on(told), own)
         file = self.out / f"{name}.safetensors"
         return Job(name, "par", ("par", "--out", str(file), *words), file, needs, self.name)
 
@@ -170,12 +170,17 @@ class _Source:
         """A method's agent plays the game that all share."""
         name = f"{self.name}/{method.name}/{game}"
         agent, runs, needs = self._player(method)
-        own = {"seeds": runs} | {key: value for key, value in told.items() if key not in PAR}
-        words, before = self._game(self.study.reconstructors[0], own)
+        own = {"seeds": runs} | {key: x for key, x in told.items() if key not in (*PAR, "reconstructor")}
+        words, before = self._game(self._played_on(told), own)
         par = str(self.out / self.name / f"{_par_of(game)}.safetensors")
         words = ("score", agent, "--out", str(self.out / name), "--par", par, *words)
         needs = tuple(dict.fromkeys((*before, f"{self.name}/{_par_of(game)}", *needs)))
         return Job(name, "score", words, self.out / name / "score.json", needs, self.name, method.name)
+
+    def _played_on(self, told: Options) -> Stage:
+        """The frozen network of a game: the one it names, else the first."""
+        named = self.study.stage(told.get("reconstructor"))
+        return named or self.study.reconstructors[0]
 
     def same_game(self, method: Method) -> bool:
         """Points are of one game: methods with other patches, images or data are not scored."""

@@ -14,7 +14,7 @@ from maskgym.data.spec import parse
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.pretrain.recipes import recipe
-from maskgym.studies.study import Control, Method, Options, Stage, Study, trained_first
+from maskgym.studies.study import Control, Method, Options, Stage, Study, can_be_trained, trained_first
 
 KEPT = "study.json"  # what a folder was started with
 _AXES: dict[str, type] = {"data": str, "seeds": int, "shares": float, "label_seeds": int}
@@ -107,18 +107,24 @@ def _connected(study: Study) -> Study:
             raise BadInput(f"{stage.name!r} is trained on data set {stage.on}: there are {len(study.data)}, from 0")
     frozen = [stage.name for stage in study.reconstructors]
     policies = []
+    for told in study.scores.values():
+        if told.get("reconstructor", frozen[0]) not in frozen:
+            raise BadInput(
+                f"no [reconstructor] is called {told['reconstructor']!r}{hint(told['reconstructor'], frozen)}"
+            )
     for stage in study.policies:
         if stage.reconstructor and stage.reconstructor not in frozen:
             raise BadInput(f"no [reconstructor] is called {stage.reconstructor!r}{hint(stage.reconstructor, frozen)}")
-        if not trained_first(stage.agent):
+        if not can_be_trained(stage.agent):
             raise BadInput(f"[policy] trains agents like a3c: {stage.agent!r} is not one, methods name it themselves")
         policies.append(replace(stage, reconstructor=stage.reconstructor or frozen[0]))
     methods = [method.name for method in study.methods]
     for method in study.methods:
         if method.recipe and (agent := study.agent_of(method)) not in [stage.name for stage in policies]:
             trained_first(agent)  # refuses an agent that is not installed
-        if method.baseline and method.baseline not in methods:
-            raise BadInput(f"no method is called {method.baseline!r}{hint(method.baseline, methods)}")
+        for name in method.against:
+            if name not in methods:
+                raise BadInput(f"no method is called {name!r}{hint(name, methods)}")
     for name in (study.control.method, study.control.over) if study.control else ():
         if name not in methods:
             raise BadInput(f"[control] names {name!r}, which is no method of the study{hint(name, methods)}")
@@ -126,13 +132,13 @@ def _connected(study: Study) -> Study:
 
 
 def _method(told: dict[str, Any]) -> Method:
-    known(told, ("name", "recipe", "pretrain", "finetune", "differs", "baseline"), "a method")
+    known(told, ("name", "recipe", "pretrain", "finetune", "differs", "against"), "a method")
     own = str(told.get("recipe", ""))
     if own:
         recipe(own)
-    differs = _axis("differs", told["differs"], str) if "differs" in told else ()
-    tables = {name: _table(told, name) for name in ("pretrain", "finetune")}
-    return Method(_name(told.get("name") or own), own, **tables, differs=differs, baseline=told.get("baseline", ""))
+    lists: dict[str, Any] = {name: _axis(name, told[name], str) for name in ("differs", "against") if name in told}
+    tables: dict[str, Any] = {name: _table(told, name) for name in ("pretrain", "finetune")}
+    return Method(_name(told.get("name") or own), own, **tables, **lists)
 
 
 def _stage(told: dict[str, Any], kind: str) -> Stage:

@@ -34,8 +34,8 @@ class Method:
     finetune: Options = field(default_factory=dict)
     differs: tuple[str, ...] = ()
     """Options of pre-training in which it may differ from the others although the study says otherwise."""
-    baseline: str = ""
-    """The method its worth is measured against; empty: random masks."""
+    against: tuple[str, ...] = ()
+    """The methods its worth is measured against; empty: random masks."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,15 @@ class Study:
     def stage(self, name: Any) -> Stage | None:
         """Find a stage by name."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def can_be_trained(spec: str) -> bool:
+    """Whether an agent learns in an environment, and is not loaded from a folder."""
+    from maskgym.learner import Learner
+    from maskgym.registry import agent_class
+
+    name, _, folder = spec.partition("?")[0].partition(":")
+    return not folder and issubclass(agent_class(name), Learner)
 
 
 def trained_first(spec: str) -> bool:

@@ -36,7 +36,7 @@ class Worth:
 
     @property
     def settled(self) -> bool:
-        """Whether chance is ruled out at 5 %, all comparisons together."""
+        """Whether no difference is ruled out at 5 %, all comparisons together."""
         return self.p < 0.05
 
 
@@ -80,23 +80,23 @@ def interval(values: np.ndarray) -> Interval:
     return mean(values[:, None]) if len(values) else UNKNOWN
 
 
-def baseline_of(study: Study, method: Method) -> str:
-    """Whom a method's worth is measured against: whom it names, else random masks of the same kind; else nobody."""
-    if method.baseline:
-        return method.baseline
+def baselines(study: Study, method: Method) -> tuple[str, ...]:
+    """Whom a method's worth is measured against: whom it names, else random masks; random masks against nobody."""
+    if method.against:
+        return method.against
     random = [one for one in study.methods if one.recipe and study.agent_of(one).partition("?")[0] == "random"]
     by_name = sorted(random, key=lambda one: one.name != "random")
-    return by_name[0].name if by_name and by_name[0].name != method.name else ""
+    return tuple(one.name for one in by_name[:1] if one.name != method.name)
 
 
 def worths(study: Study, scores: Mapping[str, Keys], share: float | None = None) -> list[Worth]:
-    """Hold every method against its baseline."""
+    """Hold every method against its baselines."""
     found = []
     for method in study.methods:
-        over = baseline_of(study, method)
-        values = gaps(scores.get(method.name, {}), scores.get(over, {}), share)
-        if len(values):
-            found.append((method.name, over, interval(values)))
+        for over in baselines(study, method):
+            values = gaps(scores.get(method.name, {}), scores.get(over, {}), share)
+            if len(values):
+                found.append((method.name, over, interval(values)))
     corrected = holm([gap.p() for *_, gap in found])
     return [Worth(*one, p) for one, p in zip(found, corrected, strict=True)]
 
@@ -116,7 +116,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[Interval, float]:
-    """Spearman's rank correlation of two figures of the same methods, and how likely a random order ranks so alike.
+    """Spearman's rank correlation of two measures of the same methods, and how likely a random order ranks so alike.
 
     The interval resamples methods; the p-value is scipy's permutation test, exact where there are few.
     """
@@ -142,7 +142,7 @@ def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> t
 
 
 def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, Any]]:
-    """The positive control on one data set: whether it holds, the sentence that says so, and its figures."""
+    """The positive control on one data set: whether it holds, the sentence that says so, and its metrics."""
     wanted = study.control
     assert wanted is not None
     scores = dsc(study, [job for job in plan(study, out) if job.place == place])
