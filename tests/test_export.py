@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from maskgym.cli import main
+from maskgym.downstream.network import build
 from maskgym.networks import store
 from maskgym.networks.segmenters import make_segmenter
 from maskgym.pretrain import pretrain
@@ -47,8 +48,6 @@ def test_what_a_run_taught_is_written_under_the_networks_names_and_every_key_is_
 
 
 def test_exported_weights_are_what_fine_tuning_starts_from(tmp_path, capsys):
-    from maskgym.downstream.network import build
-
     folder = run(tmp_path)
     assert command("export", folder, "--to", "monai-unet", "--out", tmp_path / "w.safetensors") == 0
     network, coverage, _ = build("unet", str(tmp_path / "w.safetensors"), 1, 2, (32, 32))
@@ -59,12 +58,15 @@ def test_exported_weights_are_what_fine_tuning_starts_from(tmp_path, capsys):
 
 
 def test_the_decoder_goes_along_where_it_is_asked_for(tmp_path, capsys):
-    folder = run(tmp_path)
+    folder = pretrain(tiny(tmp_path / "run", epochs=1, images=8, student_settings="widths=4,6,8")).parent
     command("export", folder, "--to", "monai-unet", "--out", tmp_path / "encoder.safetensors")
     command("export", folder, "--to", "monai-unet", "--out", tmp_path / "both.safetensors", "--decoder")
     encoder, both = (load_file(tmp_path / f"{name}.safetensors") for name in ("encoder", "both"))
     assert set(encoder) < set(both)
-    assert {key.split(".")[1] for key in set(both) - set(encoder)} == {"2"}
+    rest = set(both) - set(encoder)
+    assert rest == {key for key in rest if key.startswith("model.1.submodule.2.")}  # the head, model.2, is new
+    network = build("unet", str(tmp_path / "both.safetensors"), 1, 2, (32, 32), decoder=True)[0].state_dict()
+    assert all(torch.equal(network[key], both[key]) for key in rest)  # and fine-tuning takes it
 
 
 def test_positions_are_resampled_to_the_size_that_is_asked_for(tmp_path, capsys):
