@@ -23,7 +23,7 @@ from maskgym.errors import BadInput
 MEASURES = {"points": "points on val", "above random": "reward above random masks on val, %"}
 AXES = {"env_steps": "env steps", "seconds": "seconds of training"}
 _PLACES = 60  # of a curve
-_WHOLE = re.compile(r"[?&][\w.]+=\d+(?=&|$)")  # a setting with a whole number: what an anytime agent is told to spend
+_WHOLE = re.compile(r"[?&][\w.]+=\d+(?=&|$)")  # a setting with a whole number: how many queries, as a rule
 
 
 class Run(NamedTuple):

@@ -98,7 +98,7 @@ def play(
 
 
 def evaluate(
-    protocol: Protocol, task: Task, out: Path, pars: Mapping[float, par.Known], played: Played | None = None
+    protocol: Protocol, task: Task, out: Path, pars: Mapping[float, par.NamedPar], played: Played | None = None
 ) -> list[Result]:
     """Play what was not played already, and give a result for each agent, ratio and way to play.
 
@@ -123,7 +123,7 @@ def _run(
     out: Path,
     cell: Cell,
     made_by: tuple[Any, dict[str, str]],
-    pars: Mapping[float, par.Known],
+    pars: Mapping[float, par.NamedPar],
     results: list[Result],
     played: Played | None,
 ) -> Result:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from maskgym import drawing
-from maskgym.benchmark.par import Known
+from maskgym.benchmark.par import NamedPar
 from maskgym.benchmark.players import short
 from maskgym.benchmark.points import points_of_each
 from maskgym.drawing import Panel
@@ -31,7 +31,9 @@ class Column:
     notes: tuple[str, ...]  # one line below each picture
 
 
-def column(task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, known: Known | None) -> Column:
+def column(
+    task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, known: NamedPar | None
+) -> Column:
     """Play masks (n, N) of images `index` (n,), and note what they bring."""
     images = task.fetch(index)
     with torch.inference_mode():

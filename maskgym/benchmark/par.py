@@ -109,7 +109,7 @@ class Par:
 
 
 @dataclass(frozen=True)
-class Known:
+class NamedPar:
     """Par as points are counted against it: the first images of a table, and what it is called."""
 
     table: Table
@@ -186,7 +186,7 @@ def refusal(par: Par, task: Task) -> str | None:
     return None
 
 
-def find(task: Task, ratio: float, images: int, path: Path | None = None) -> Known:
+def find(task: Task, ratio: float, images: int, path: Path | None = None) -> NamedPar:
     """Find par of the first images at a ratio: the one that ships, or the one in the file named."""
     if path is None:
         return shipped(task, ratio, images)
@@ -199,15 +199,15 @@ def find(task: Task, ratio: float, images: int, path: Path | None = None) -> Kno
     table = par.tables[key(ratio)]
     if len(table) < images:
         raise BadInput(f"{path} knows {len(table)} images at ratio {key(ratio)}, not {images}: {advice}")
-    return Known(table.head(images), f"own par, {path.name}")
+    return NamedPar(table.head(images), f"own par, {path.name}")
 
 
-def shipped(task: Task, ratio: float, images: int) -> Known:
+def shipped(task: Task, ratio: float, images: int) -> NamedPar:
     """Find the par that ships with the package: the same on every machine."""
     for par in all_shipped(task):
         table = par.tables.get(key(ratio))
         if table is not None and len(table) >= images:
-            return Known(table.head(images), VERSION)
+            return NamedPar(table.head(images), VERSION)
     raise BadInput(
         f"no par of {images} images of this game ships at ratio {key(ratio)}: "
         "search one with `maskgym par --out FILE`, then give it by --par FILE"

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from maskgym.benchmark.results import MODES
 
 FEWEST_SEEDS = 5  # for a claim
-TRACKS = {"image": 0, "query-16": 16, "query-64": 64, "query-256": 256}  # queries an image that an agent may spend
+TRACKS = {"image": 0, "query-16": 16, "query-64": 64, "query-256": 256}  # queries an image, at most
 OPEN = "open"  # more than any track allows
 WHITE_BOX = ", white-box"
 
@@ -62,7 +62,7 @@ def is_saved(agent: str) -> bool:
 
 
 def track(queries: float, white_box: bool) -> str:
-    """Name the track of an agent by the most queries it spent on an image, and whether it saw gradients."""
+    """Name the track of an agent by the most queries it asked for an image, and whether it saw gradients."""
     name = next((name for name, most in TRACKS.items() if queries <= most), OPEN)
     return name + (WHITE_BOX if white_box else "")
 

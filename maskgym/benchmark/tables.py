@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskgym import markdown
-from maskgym.benchmark.par import Known
+from maskgym.benchmark.par import NamedPar
 from maskgym.benchmark.players import short
 from maskgym.benchmark.points import agreement, points_of_each
 from maskgym.benchmark.protocol import FEWEST_SEEDS, in_order, track
@@ -29,7 +29,7 @@ from maskgym.benchmark.statistics import (
 )
 from maskgym.files import write_text
 
-Pars = Mapping[float, Known]
+Pars = Mapping[float, NamedPar]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def summarise(results: Sequence[Result], pars: Pars, manifest: dict[str, Any]) -
     return Scores([line(result, pars[result.ratio]) for result in results], comparisons, told, manifest)
 
 
-def line(result: Result, known: Known) -> Line:
+def line(result: Result, known: NamedPar) -> Line:
     """Put one result into figures."""
     par = known.table
     random, highest = par.random.astype(float), par.reward.astype(float)  # (n,)
@@ -134,7 +134,7 @@ def line(result: Result, known: Known) -> Line:
     )
 
 
-def compare(one: Result, other: Result, known: Known) -> Comparison:
+def compare(one: Result, other: Result, known: NamedPar) -> Comparison:
     """Put one result against another of the same game; the seeds of both are drawn by themselves."""
     gap = known.table.reward.astype(float) - known.table.random.astype(float)
     difference = difference_of_ratios(100 * one.reward, 100 * other.reward, gap)

@@ -13,7 +13,7 @@ from maskgym.commands.which_game import WhichGame, check_ratios
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
-    from maskgym.benchmark.par import Known
+    from maskgym.benchmark.par import NamedPar
     from maskgym.envs.task import Task
 
 _MOST = 12  # pictures beside each other that can still be read
@@ -64,7 +64,7 @@ class Gallery(WhichGame):
         gallery.draw(task, index, columns, f"{self.env.removeprefix('maskgym:')}: {hidden}{beside}", self.out)
         print(f"wrote {self.out}")
 
-    def _par(self, task: Task) -> Known | None:
+    def _par(self, task: Task) -> NamedPar | None:
         from maskgym.benchmark.par import find
 
         try:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from maskgym.benchmark import plots, tables
-from maskgym.benchmark.par import Known, Table
+from maskgym.benchmark.par import NamedPar, Table
 from maskgym.benchmark.results import Result
 
 # Eight images, of which each agent wins a known share of what there is to win: random masks bring 1, par brings 3.
@@ -32,7 +32,7 @@ def result(agent, share, mode="deterministic", runs=5, queries=0, white_box=Fals
 def pars():
     one = np.ones(IMAGES, np.float32)
     table = Table(np.broadcast_to(HIDDEN, (IMAGES, PATCHES)), 3 * one, one, one, one, one)
-    return {0.5: Known(table, "par v1")}
+    return {0.5: NamedPar(table, "par v1")}
 
 
 @pytest.fixture
