@@ -23,7 +23,21 @@ PIXELS = {
     ("MaskMIM3D-v0", "test"): "b08148d21d140f3b",
 }
 NETWORKS = {"MaskMIM-v0": "d4e1a75ddea8fd3d", "MaskMIMSmall-v0": "24498bdfb2505d99", "MaskMIM3D-v0": "98f0534f818bf569"}
-PAR_V1 = {}
+PAR_V1 = {
+    ("MaskMIM-v0", "test", 0.25): "241f51e79c",
+    ("MaskMIM-v0", "test", 0.5): "075256ff12",
+    ("MaskMIM-v0", "test", 0.75): "862b3494db",
+    ("MaskMIM-v0", "val", 0.75): "71ded5738d",
+    ("MaskMIMSmall-v0", "test", 0.25): "4b9e474902",
+    ("MaskMIMSmall-v0", "test", 0.5): "4684f3806d",
+    ("MaskMIMSmall-v0", "test", 0.75): "b4623620de",
+    ("MaskMIMSmall-v0", "val", 0.25): "2988bffde2",
+    ("MaskMIMSmall-v0", "val", 0.75): "73f4ab708d",
+    ("MaskMIM3D-v0", "test", 0.25): "c24b2720db",
+    ("MaskMIM3D-v0", "test", 0.5): "2c356d4117",
+    ("MaskMIM3D-v0", "test", 0.75): "ae3dfb0a09",
+    ("MaskMIM3D-v0", "val", 0.75): "b3eceb37cc",
+}
 
 
 @pytest.fixture(scope="module")
