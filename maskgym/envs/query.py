@@ -87,9 +87,8 @@ class Queries(OneShot):
         self.last_mask, self.last_patch = (
             state.index_copy(0, rows, value) for state, value in ((self.last_mask, mask), (self.last_patch, patch))
         )
-        self.left, self.asked, self.steps, self.tried = (
-            part.copy() for part in (self.left, self.asked, self.steps, self.tried)
-        )
+        self.left, self.asked = self.left.copy(), self.asked.copy()
+        self.steps, self.tried = self.steps.copy(), self.tried.copy()
         self.left[which], self.asked[which], self.steps[which] = self.queries, 0, 0
         self.tried[which] = np.nan
         baseline = self.best.cpu().numpy().astype(np.float64)
@@ -158,9 +157,9 @@ class Queries(OneShot):
         """Draw the search of episode `number`: image, last and best mask, error under the best, rewards so far."""
         if outcome is None:
             return search_panel(self.task, images)
-        best, last, tried = (part[number : number + 1] for part in self._drawn)
-        grid = self.task.patches.grid
-        return search_panel(self.task, images, last.view(-1, *grid), best.view(-1, *grid), tried[0])
+        best, last, tried = self._drawn
+        one, grid = slice(number, number + 1), self.task.patches.grid
+        return search_panel(self.task, images, last[one].view(-1, *grid), best[one].view(-1, *grid), tried[number])
 
     def _masks(self, index: np.ndarray) -> Tensor:
         """Make the random masks that the episodes of images (k,) begin with: (k, N) bool."""

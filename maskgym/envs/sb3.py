@@ -154,8 +154,9 @@ class PatchVecEnv(SB3VecEnv):
     """
 
     def __init__(self, env: gym.vector.VectorEnv[Any, Any, Any], window: int = 5, price: float = 0.0):
-        task = _native(env).task
-        if type(env.episodes) is not OneShot:
+        native = _native(env)
+        task = native.task
+        if type(native.episodes) is not OneShot:
             raise BadInput("PatchVecEnv plays games of one step: use SB3VecEnv with PatchPolicy")
         self.patches, self.window, self.price = task.patches, window, price
         if self.patches.dims != 2:

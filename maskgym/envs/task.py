@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, get_args, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -67,7 +67,7 @@ class Settings:
     """Images that go through the network at once on a CPU; 0 = measured once and remembered."""
 
     @classmethod
-    def of(cls, keywords: dict[str, Any]) -> Settings:
+    def of(cls, keywords: dict[str, Any]) -> Self:
         """Build settings from keywords, refusing unknown ones by the nearest name there is."""
         kinds_of = get_type_hints(cls)
         for name, value in keywords.items():
