@@ -125,7 +125,7 @@ class Loop(Job):
         return slice(self.fabric.global_rank * share, (self.fabric.global_rank + 1) * share)
 
     def _hide(self, batch: Batch, mine: slice, epoch: int) -> Tensor:
-        """Ask the agent, spend its scores: (B, *grid) bool, of the whole batch if the agent sees all."""
+        """Ask the agent, turn its scores into masks: (B, *grid) bool, of the whole batch if the agent sees all."""
         seen = batch if self.sees_all else Batch(*(part[mine] for part in batch[:3]))
         scores = self._score(seen, epoch)
         hidden = budget(self.ratio(epoch, self.epochs), self.patches.count)

@@ -127,7 +127,7 @@ class PretrainSettings:
     policy: str = ""
     """For an agent that is trained first: the folder of one that is trained already."""
     policy_masks: int = 200_000
-    """For an agent that is trained first: masks to be paid for."""
+    """For an agent that is trained first: env steps of its training."""
     policy_workers: int = 2
     """For an agent that is trained first: processes that train side by side."""
     fresh: bool = False

@@ -98,7 +98,7 @@ class Job:
     def stepped(self, batch: Any) -> None:
         """Do what follows the optimiser's step; `done` counts it already."""
 
-    def tell(self, figures: dict[str, float]) -> None:
+    def tell(self, metrics: dict[str, float]) -> None:
         """Note what the last steps were like."""
 
     def look(self) -> None:
@@ -146,9 +146,9 @@ def fit(job: Job, plan: Plan, folder: Path) -> bool:
             stop = anywhere(job.fabric, asked())
             saving = looking or stop or job.done % plan.save_every == 0
             if saving or job.done % TELL_EVERY == 0:
-                figures = _sum_up(job, plan, pending)
+                metrics = _sum_up(job, plan, pending)
                 share = (job.waited - waited) / max(time.monotonic() - started, 1e-9)
-                job.tell(figures | {"waiting": round(share, 4)})
+                job.tell(metrics | {"waiting": round(share, 4)})
             if looking:
                 job.look()
             if saving:
