@@ -40,7 +40,11 @@ def query_cost(env_id: str, num_envs: int, device: str, repeats: int) -> Iterato
     rounds = env.task.settings.queries  # one episode, and the reset after it
 
     def many(run: Callable[[], object]) -> Callable[[], None]:
-        return lambda: [run() for _ in range(rounds)] and None
+        def episode() -> None:
+            for _ in range(rounds):
+                run()
+
+        return episode
 
     times = race({"bare": many(bare), "query": many(step)}, repeats, _wait(device))
     cost, spread = ratio(times["query"], times["bare"])
