@@ -58,7 +58,7 @@ def make_fabric(device: str = "cpu", precision: str = "32", processes: int = 1) 
     from lightning_fabric import Fabric
 
     how: Any = {"32": "32-true", "bf16": "bf16-mixed"}[precision]
-    strategy = "ddp_find_unused_parameters_true"  # an agent may leave a second decoder unused
+    strategy = "ddp"
     if os.environ.get("LT_CLI_USED"):
         return Fabric()  # `fabric run` has said it all, precision too, and launched the processes
     if "TORCHELASTIC_RUN_ID" in os.environ:
