@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maskgym.benchmark import par, plots, results, statistics, tables
+from maskgym.benchmark import leaderboard, par, plots, results, statistics, tables
 from maskgym.benchmark.players import short
 from maskgym.benchmark.results import MODES
 from maskgym.benchmark.statistics import Interval
@@ -23,7 +23,7 @@ from maskgym.errors import BadInput
 MEASURES = {"points": "points on val", "above random": "reward above random masks on val, %"}
 AXES = {"env_steps": "env steps", "seconds": "seconds of training"}
 _PLACES = 60  # of a curve
-_WHOLE = re.compile(r"[?&][\w.]+=\d+(?=&|$)")  # a setting with a whole number: how many queries, as a rule
+_WHOLE = re.compile(r"[?&][\w.]+=\d+(?=&|$)|, \d+ queries$")  # a setting with a whole number, as a rule queries
 
 
 class Run(NamedTuple):
@@ -82,16 +82,26 @@ def _named(runs: Sequence[Run]) -> dict[str, list[Run]]:
     return named
 
 
-def against_queries(folders: Sequence[Path]) -> dict[float, dict[str, list[tables.Line]]]:
-    """The lines of scorings by ratio and family: agents that differ in a whole number only are one curve."""
+def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.Line]]]:
+    """The lines of scorings by ratio and family: agents that differ in a whole number only are one curve.
+
+    paths: folders of `maskgym score`, or entries of the leaderboard, whose masks are played again.
+    """
     found: dict[float, dict[str, list[tables.Line]]] = {}
     games = set()
-    for folder in folders:
-        scored, about = results.read(folder)
+    for path in paths:
+        if path.suffix == ".json":
+            entry = leaderboard.read(path)
+            scored, about = leaderboard.check(entry), {"manifest": entry.manifest}
+        else:
+            told, about = results.read(path)
+            scored = tuple(one for one in told if one.mode == MODES[0])
         game, own = about["manifest"]["game"], about.get("own_par")
-        games.add((game["env"], json.dumps(game["keywords"], sort_keys=True)))
-        task = Task(Settings.of({**IDS[game["env"]], **game["keywords"], "split": game["split"]}))
-        for result in (one for one in scored if one.mode == MODES[0]):
+        games.add((game["env"].removeprefix("maskgym:"), json.dumps(game["keywords"], sort_keys=True)))
+        task = Task(
+            Settings.of({**IDS[game["env"].removeprefix("maskgym:")], **game["keywords"], "split": game["split"]})
+        )
+        for result in scored:
             known = par.find(task, result.ratio, result.reward.shape[1], Path(own) if own else None)
             line = tables.line(result, known)
             family = found.setdefault(result.ratio, {}).setdefault(_WHOLE.sub("", short(result.agent)), [])
@@ -124,7 +134,7 @@ def draw_training(runs: Sequence[Run], measure: str, path: Path) -> str:
 
 def draw_queries(lines: Mapping[float, Mapping[str, list[tables.Line]]], path: Path) -> str:
     """Draw points against queries, a panel for each ratio; gives the CSV."""
-    figure = plots.new_figure(1.5 + 5.5 * len(lines), 4.8)
+    figure = plots.new_figure(1.5 + 6.5 * len(lines), 5.4)
     panels = figure.subplots(1, len(lines), sharey=True, squeeze=False)[0]
     rows = []
     for panel, ratio in zip(panels, sorted(lines), strict=True):
@@ -135,16 +145,22 @@ def draw_queries(lines: Mapping[float, Mapping[str, list[tables.Line]]], path: P
             for line in ordered:
                 stated = (f"{line.queries:.1f}", f"{1000 * line.seconds:.3f}", line.track)
                 rows.append((line.agent, f"{ratio:g}", *stated, *_told(line.points)))
-        plots.bands(panel, drawn)
         panel.set_xscale("symlog", linthresh=1, base=4)
-        panel.set_xlim(left=-0.2)
+        most = max(where.max() for where, _ in drawn.values())
+        panel.set_xlim(-0.2, 16 * max(most, 16))  # room for the names
         panel.axhline(100, color=plots.INK, lw=1, ls=(0, (4, 3)))
+        plots.named_points(panel, drawn)
         panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=plots.INK)
         panel.set_xlabel("queries an image")
         panel.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
         plots.dress(panel)
     panels[0].set_ylabel("points")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    figure.suptitle(
+        "Whiskers: 95 % intervals over seeds and images, below 3 runs their range. Log axis from 1 on.",
+        x=0.01,
+        ha="left",
+        fontsize=9,
+    )
     plots.save(figure, path)
     return _csv(("agent", "ratio", "queries", "ms", "track", "points", "low", "high", "kind", "runs"), rows)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 from maskgym.benchmark.players import short
 from maskgym.benchmark.results import MODES
@@ -73,6 +74,28 @@ def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) ->
             continue
         panel.plot(x, value, "-o" if len(x) < 12 else "-", ms=4, lw=2, color=colour, label=label)
         panel.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+
+
+def named_points(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
+    """Draw points with whiskers, joined where a name has several, each name written beside its last one."""
+    for (x, line), colour in zip(lines.values(), np.resize(COLOURS, len(lines)), strict=True):
+        value, low, high = np.array([one[:3] for one in line]).T
+        panel.errorbar(x, value, yerr=[value - low, high - value], fmt="-o", ms=5, lw=1.6, color=colour, capsize=2)
+    ends = {name: (float(x[-1]), float(line[-1].value)) for name, (x, line) in lines.items()}
+    colours = dict(zip(lines, np.resize(COLOURS, len(lines)), strict=True))
+    columns: dict[int, list[str]] = {}  # names that would be written over each other
+    for name in sorted(ends, key=lambda name: ends[name][1]):
+        columns.setdefault(round(np.log2(1 + ends[name][0]) / 2), []).append(name)
+    for there in columns.values():
+        for name, height in zip(there, _apart([ends[name][1] for name in there], 3.6), strict=True):
+            how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colours[name]}
+            panel.annotate(plain_text(name), (ends[name][0], height), xytext=(9, 0), **how)
+
+
+def _apart(heights: list[float], gap: float) -> np.ndarray:
+    """Move sorted heights apart until neighbours stand `gap` from each other, as little as can be."""
+    steps = gap * np.arange(len(heights))
+    return isotonic_regression(np.array(heights) - steps).x + steps
 
 
 def new_figure(wide: float, tall: float) -> Figure:

@@ -20,7 +20,7 @@ class Curves:
     """
 
     runs: Positional[tuple[Path, ...]]
-    """Folders that `maskgym train` wrote; with --against queries, folders that `maskgym score` wrote."""
+    """Folders that `maskgym train` wrote; with --against queries, those of `maskgym score`, or leaderboard entries."""
     out: Annotated[Path, FILE]
     """The PNG to write; a CSV of the same name stands beside it."""
     against: Literal["training", "queries"] = "training"
