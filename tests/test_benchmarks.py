@@ -63,5 +63,5 @@ def test_the_answers_of_the_page_are_timed():
 
 
 def test_an_unknown_part_is_told_with_those_there_are():
-    with pytest.raises(BadInput, match="choose one of step, vectors"):
+    with pytest.raises(BadInput, match="choose one of step, query, vectors"):
         Speed(only="steps")()

@@ -89,10 +89,11 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
     """
     found: dict[float, dict[str, list[tables.Line]]] = {}
     games = set()
+    about: dict[str, Any]
     for path in paths:
         if path.suffix == ".json":
             entry = leaderboard.read(path)
-            scored, about = leaderboard.check(entry), {"manifest": entry.manifest}
+            scored, about = leaderboard.check(entry), {"manifest": entry.manifest, "own_par": None}
         else:
             told, about = results.read(path)
             scored = tuple(one for one in told if one.mode == MODES[0])
