@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("maskgym.commands.leaderboard:Submit", "write a leaderboard entry from what a scoring left"),
     "leaderboard check": ("maskgym.commands.leaderboard:Check", "play the masks of entries again"),
     "leaderboard build": ("maskgym.commands.leaderboard:Build", "check all entries and write the page"),
-    "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, figures"),
+    "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, metrics"),
     "pretrain": ("maskgym.commands.pretrain:Pretrain", "pre-train a network under any agent's masks"),
     "reconstruct": (
         "maskgym.commands.reconstruct:Reconstruct",

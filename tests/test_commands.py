@@ -50,6 +50,7 @@ def test_bad_input_is_one_line_and_leaves_with_two(words, said, tmp_path, monkey
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_demo_trains_plays_prints_and_draws(tmp_path):
     command = [sys.executable, "-m", "maskgym.cli", "demo", "--out", str(tmp_path / "demo"), "--seeds", "1"]
     run = subprocess.run([*command, "--steps", "256"], capture_output=True, text=True)

@@ -35,6 +35,7 @@ def left_behind(mark: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", SHORT)
+@pytest.mark.slow
 def test_an_example_runs_as_a_user_would_run_it_and_leaves_no_process_behind(name):
     for package in NEEDS.get(name, []):
         if importlib.util.find_spec(package) is None:

@@ -105,10 +105,13 @@ def check(entry: Entry) -> tuple[Result, ...]:
     if entry.env not in IDS:
         raise BadInput(f"entry {entry.name!r} plays {entry.env!r}: registered are {', '.join(IDS)}")
     game, own = entry.manifest.get("game"), task(entry.env)
+    count = len(own.images)
+    if few := [result.reward.shape[1] for result in entry.results if result.reward.shape[1] != count]:
+        raise BadInput(f"entry {entry.name!r} has {few[0]} images, the test split {count}: score without --images")
     if (
         not isinstance(game, dict)
         or game.get("network") != own.fingerprint
-        or game.get("split_hash") != images_hash(own, len(own.images))
+        or game.get("split_hash") != images_hash(own, count)
     ):
         raise BadInput(f"entry {entry.name!r} plays other images or another network than {entry.env}: score it on that")
     if not entry.results or len({result.ratio for result in entry.results}) < len(entry.results):
@@ -145,8 +148,8 @@ def _replay(name: str, result: Result, own: Task) -> Result:
     par.shipped(own, ratio, len(own.images))
     if result.mode != MODES[0] or not FEWEST_SEEDS <= runs <= MOST_SEEDS or len(set(result.seeds)) < runs:
         raise BadInput(f"entry {name!r} has {runs} runs at ratio {ratio:g}: {FEWEST_SEEDS} to {MOST_SEEDS} seeds count")
-    if images != len(own.images) or result.mask.shape[2] != own.patches.count:
-        raise BadInput(f"entry {name!r} has masks {result.mask.shape}: the test split has {len(own.images)} images")
+    if result.mask.shape[2] != own.patches.count:
+        raise BadInput(f"entry {name!r} has masks of {result.mask.shape[2]} patches: {own.patches.count} are played")
     game, bounds, at = own.game_at(ratio), (0, 1 << 24), result.manifest.get("trained_at")
     if at is not None and not (isinstance(at, float) and 0 < at < 1):
         raise BadInput(f"entry {name!r} states that it was trained at {at!r}: a ratio is a share")

@@ -43,7 +43,7 @@ class Train:
     """Train a reconstructor on the train split, measure it on the val split, save it where environments can load it."""
 
     out: Path
-    """Folder for model.safetensors, checkpoint, TensorBoard, figures and pictures; a killed run goes on from there."""
+    """Folder for model.safetensors, checkpoint, TensorBoard, metrics and pictures; a killed run goes on from there."""
     data: str = "phantoms"
     """The data set: phantoms, or LAYOUT:DIR."""
     image_size: str = "128x128"

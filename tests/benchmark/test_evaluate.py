@@ -77,6 +77,7 @@ def test_a_result_tells_all_that_it_was_made_by(command, tmp_path, task, monkeyp
     assert (found.seeds, found.reward.shape, found.mask.shape) == ((0, 1, 2), (3, 6), (3, 6, 16))
 
 
+@pytest.mark.slow
 def test_a_learner_is_trained_once_a_seed_and_once_a_ratio_where_it_is_told_to(command, tmp_path, capsys):
     words = ["score", "hpm?width=8", *command, "--seeds", "2", "--steps", "64"]
     assert run(words) == 0

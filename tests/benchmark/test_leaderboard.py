@@ -1,6 +1,7 @@
 """The leaderboard: what is in it reproduces, and what was tampered with, malformed or too large is one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_points_come_from_the_masks_and_not_from_what_an_entry_states(entry):
     (replayed,) = leaderboard.check(leaderboard.Entry("x", METHOD, told.env, (told.results[0],), told.manifest))
     assert np.abs(replayed.reward / told.results[0].reward - 1).max() < 1e-4
     assert not np.array_equal(replayed.reward, stated)
+
+
+def test_an_entry_of_some_images_only_is_told_how_many_there_are(entry):
+    read = leaderboard.read(entry)
+    (result,) = read.results
+    few = replace(
+        result,
+        **{name: getattr(result, name)[:, :4] for name in ("reward", "mask", "lesion_cover", "seconds", "queries")},
+    )
+    with pytest.raises(BadInput, match="has 4 images, the test split 128: score without --images"):
+        leaderboard.check(replace(read, results=(few,)))

@@ -145,6 +145,7 @@ def test_the_last_network_is_measured_unless_the_best_on_val_is_asked_for(tmp_pa
     assert told["val_DSC"] == looks[-1] < max(looks)
 
 
+@pytest.mark.slow
 def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scores(tmp_path):
     network = "unetr?width=12&heads=3&features=4"  # with branches left out by chance
     whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, val_every=8, save_every=4)

@@ -25,6 +25,7 @@ def adapted(**keywords) -> SB3VecEnv:
     return make_sb3(**{"env_id": SMALL, "num_envs": 4, "split": "val", **keywords})
 
 
+@pytest.mark.slow
 def test_ppo_and_a2c_with_a_cnn_policy_play_the_id_as_it_is():
     PPO("CnnPolicy", "maskgym:MaskMIM-v0", n_steps=64, device="cpu").learn(128)
     A2C("CnnPolicy", "maskgym:MaskMIM-v0", device="cpu").learn(10)

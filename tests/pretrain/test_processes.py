@@ -52,6 +52,7 @@ def played(tmp_path_factory):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.slow
 def test_two_processes_teach_what_one_teaches(played, recipe):
     one, first, second = (told[recipe] for told in played)
     for part in ("weights", "agent"):
@@ -70,6 +71,7 @@ LAUNCHERS = {  # torchrun starts those above
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
+@pytest.mark.slow
 def test_the_command_runs_in_two_processes_and_resumes_in_one(tmp_path, launcher):
     script, out = tmp_path / "script.py", tmp_path / "run"
     script.write_text("from maskgym.cli import main\nmain()\n")

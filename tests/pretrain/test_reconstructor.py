@@ -4,6 +4,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from maskgym.game import Game
@@ -40,6 +41,7 @@ def test_every_ratio_between_the_lowest_and_the_highest_is_met():
     assert abs(float(shares.mean()) - 0.5) < 0.05
 
 
+@pytest.mark.slow
 def test_the_command_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
     def command(out: str, *more: str) -> list[str]:
         options = ["--image-size", "32x32", "--train.steps", "450", "--train.batch", "2", "--train.widths", "8", "12"]

@@ -66,6 +66,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkey
     assert (unbroken.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_sigkill_goes_on(tmp_path):
     line = (
         "--recipe anatomask --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 30 --quiet --save-every 5 "
