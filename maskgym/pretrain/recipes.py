@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from maskgym import markdown
 from maskgym.errors import BadInput
 from maskgym.pretrain.settings import PretrainSettings, check_names, read_file
 
@@ -160,14 +161,9 @@ def table() -> str:
         "epochs",
         "batch",
     )
-    lines = [
-        f"| recipe | {' | '.join(name.replace('_', ' ') for name in columns)} |",
-        "|---" * (len(columns) + 1) + "|",
-    ]
+    rows = []
     for name in RECIPES:
         filled = make_settings("x", name)
-        values = [
-            f"{value:g}" if isinstance(value, float) else str(value) for value in map(filled.__getattribute__, columns)
-        ]
-        lines.append(f"| `{name}` | {' | '.join(values)} |")
-    return "\n".join(lines)
+        values = [getattr(filled, column) for column in columns]
+        rows.append([f"`{name}`", *(f"{value:g}" if isinstance(value, float) else str(value) for value in values)])
+    return markdown.table(["recipe", *(column.replace("_", " ") for column in columns)], rows)
