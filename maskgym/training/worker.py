@@ -77,7 +77,7 @@ def _updates(spec: WorkerSpec, shared: Learner, optimizer: torch.optim.Optimizer
     signals, rank = spec.signals, spec.rank
     local = own_copy(shared, rank)
     rollout, watch = Rollout(make_env(), local), SkipWatch()
-    told = time.monotonic()
+    told, untold = time.monotonic(), None
     number = int(signals.updates[rank])
     while not signals.stop[0] and os.getppid() == spec.parent:
         signals.heartbeat[rank] = time.monotonic()
@@ -90,14 +90,17 @@ def _updates(spec: WorkerSpec, shared: Learner, optimizer: torch.optim.Optimizer
         done = int(signals.updates.sum()) * spec.batch
         if done >= spec.steps:
             break
-        metrics = update(shared, local, optimizer, rollout, number, done / spec.steps)
-        watch.add(metrics)
+        untold = update(shared, local, optimizer, rollout, number, done / spec.steps)
+        watch.add(untold)
         number += 1
         signals.slowest[rank] = max(float(signals.slowest[rank]), time.monotonic() - float(signals.heartbeat[rank]))
         signals.updates[rank] = number
         if time.monotonic() - told > TELL_EVERY or done + spec.batch >= spec.steps:
-            told = time.monotonic()
-            spec.pipe.send(("metrics", watch.tell(metrics)))
+            spec.pipe.send(("metrics", watch.tell(untold)))
+            told, untold = time.monotonic(), None
+    if untold is not None:
+        with suppress(OSError):  # the parent may be gone
+            spec.pipe.send(("metrics", watch.tell(untold)))
     if rollout.task.device.type == "cuda":
         torch.cuda.synchronize(rollout.task.device)
     spec.pipe.close()
