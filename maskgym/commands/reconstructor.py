@@ -55,7 +55,7 @@ class Train:
     fresh: bool = False
     """Start over where --out holds a run; without it, the same command again goes on with the run."""
     quiet: bool = False
-    """No line of progress."""
+    """Print no progress."""
     train: TrainSettings = field(default_factory=TrainSettings)
 
     def __call__(self) -> int:

@@ -62,7 +62,7 @@ class Train(Game):
     log: Log = "tensorboard"
     """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
-    """No line of progress."""
+    """Print no progress."""
 
     def __call__(self) -> int:
         """Train, and say how to go on."""

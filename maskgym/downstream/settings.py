@@ -87,7 +87,7 @@ class FineTune:
     log: Log = "tensorboard"
     """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
-    """No line of progress."""
+    """Print no progress."""
 
     def check(self) -> None:
         """Refuse what cannot be meant, in one line; at construction the command line would wrap it in many."""

@@ -64,7 +64,7 @@ class Reconstructing(Job):
         patches: the grid.
         settings: of the training.
         folder: for the journal; none = no journal.
-        quiet: no line of progress.
+        quiet: print no progress.
     """
 
     def __init__(

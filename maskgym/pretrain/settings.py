@@ -135,7 +135,7 @@ class PretrainSettings:
     log: Log = "tensorboard"
     """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
     quiet: bool = False
-    """No line of progress."""
+    """Print no progress."""
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch": 1, "accumulate": 1, "processes": 1, "workers": 0, "save_every": 1}

@@ -124,7 +124,7 @@ def data_set(found: Findings, place: str, palette: Palette) -> list[Section]:
     counts = " or ".join(str(count) for count in sorted({len(one) for one in patients}))
     told = [f"{counts} test patients; regions: {', '.join(regions)}."]
     if max(len(one) for one in patients) < _FEW:
-        told.append("So few patients say little about others: take the intervals for the least that is open.")
+        told.append("So few patients say little about others: the true uncertainty is larger than these intervals.")
     if len({str(run.scores.get("split")) for run in runs}) > 1 or len(patients) > 1:
         told.append("Runs used different splits: means are of different patients, differences of common ones.")
     sections = [Section(found.names[place], 2, [notes(" ".join(told)), *_overview(found, place, palette)])]

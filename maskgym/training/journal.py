@@ -20,7 +20,7 @@ class Journal:
         total: steps of the run.
         done: steps taken before this start.
         columns: of metrics.csv, besides the step.
-        quiet: no line of progress.
+        quiet: print no progress.
         log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 

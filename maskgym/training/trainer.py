@@ -60,7 +60,7 @@ class Trainer:
         settings: how.
         folder: where it is kept.
         judge: says how good the agent is.
-        quiet: no line of progress.
+        quiet: print no progress.
         log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 

@@ -34,7 +34,7 @@ class Watch:
         steps: env steps of the whole training.
         env_steps: those done when this start of it began.
         workers: how many processes report.
-        quiet: no line of progress.
+        quiet: print no progress.
         log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
 
