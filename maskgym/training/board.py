@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class WandbBoard(Board):
             id=_identity(folder),
             resume="allow",
             dir=str(folder),
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=cast(Any, os.environ.get("WANDB_MODE", "offline")),
             settings=wandb.Settings(console="off", silent=True),
         )
         self.run.define_metric("*", step_metric="step")  # a step of ours, which may come twice after a resumption
