@@ -117,7 +117,10 @@ def test_a_learner_with_a_loop_of_its_own_is_trained_by_it(games: Any, tmp_path:
     assert folder.reached() == 640
 
 
-def test_a_nan_gradient_in_one_worker_is_skipped_and_counted(toy: Any, games: Any, tmp_path: Path) -> None:
+def test_a_nan_gradient_in_one_worker_is_skipped_and_counted(
+    toy: Any, games: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maskgym.training.worker.TELL_EVERY", 1000.0)  # workers tell only when they leave
     agent = toy(trouble="NaN", nap=0.002)
     run(agent, games, tmp_path / "run", steps=400, workers=2, save_every=20)
     assert bool(agent.weights.isfinite().all())
