@@ -1,14 +1,19 @@
-"""Agents that see and do not learn: random, contiguous blocks, the centre, variance, intensity, gradient."""
+"""Agents that do not learn: random, smooth noise, contiguous blocks, the centre, variance, intensity, gradient."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, prod
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maskgym.agent import Agent
+from maskgym.climbing import normal
+from maskgym.errors import BadInput
+
+_WIDEST = 8.0  # patches; a wider field is a slope across the grid
 
 
 class Random(Agent):
@@ -28,6 +33,43 @@ class Random(Agent):
     def score(self, images: Tensor) -> Tensor:
         """Shuffle the patches."""
         return _shuffled(self, len(images))
+
+
+@dataclass(frozen=True)
+class SmoothSettings:
+    """Settings of `smooth`."""
+
+    scale: float = 1.0
+    """Deviation of the blur, in patches: how far patches are hidden together; towards 0 random masks."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= _WIDEST:
+            raise BadInput(f"scale {self.scale} is outside (0, {_WIDEST}]: 1 hides neighbours together")
+
+
+class Smooth(Agent):
+    """Hide what a smooth random field is high on: random masks in which neighbours go together.
+
+    White noise with a value for every patch is blurred by a Gaussian. It is drawn beyond the borders as well, so that
+    the field is alike everywhere.
+    """
+
+    name = "smooth"
+    paper = "baseline"
+
+    Settings = SmoothSettings
+
+    def score(self, images: Tensor) -> Tensor:
+        """Score by the field."""
+        scale = self.settings.scale
+        beyond = ceil(3 * scale)
+        sides = [cells + 2 * beyond for cells in self.patches.grid]
+        field = normal(self.draw_keys(len(images), prod(sides))).view(-1, *sides)  # (B, *sides)
+        for axis, (cells, side) in enumerate(zip(self.patches.grid, sides, strict=True), start=1):
+            far = torch.arange(side, device=field.device) - torch.arange(cells, device=field.device)[:, None] - beyond
+            blur = torch.exp(-far.square() / (2 * scale**2))  # (cells, side)
+            field = (field.movedim(axis, -1) @ (blur / blur.square().sum(1, keepdim=True).sqrt()).T).movedim(-1, axis)
+        return field
 
 
 @dataclass(frozen=True)

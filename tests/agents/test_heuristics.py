@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from maskgym.agent import GameSpec
+from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
 
@@ -44,3 +45,33 @@ def test_block_hides_neighbours() -> None:
         return float(mask.diff(dim=1).abs().mean() + mask.diff(dim=2).abs().mean())
 
     assert edges("block") < 0.5 * edges("random")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (32, 32, 32)])
+def test_smooth_hides_neighbours_together_the_more_the_wider_its_field_and_every_patch_as_often(size) -> None:
+    patches = Patches(size, (8,) * len(size))
+    images = torch.zeros(400, 1, *size)
+
+    def masks(name: str, **settings: float) -> torch.Tensor:
+        agent = make_agent(name, game_spec=GameSpec(patches, ratio=0.5), **settings)
+        mask = agent.to_mask(agent.score(images))
+        assert mask.sum(1).tolist() == [patches.count // 2] * 400
+        return mask.view(400, *patches.grid)
+
+    def agreement(mask: torch.Tensor) -> float:
+        """How often a patch and its neighbour are alike."""
+        return 1 - float(torch.stack([mask.float().diff(dim=i).abs().mean() for i in range(1, mask.dim())]).mean())
+
+    by_scale = [agreement(masks("smooth", scale=scale)) for scale in (0.1, 0.5, 1.0, 2.0)]
+    chance = agreement(masks("random"))
+    assert by_scale == sorted(by_scale)
+    assert by_scale[0] == pytest.approx(chance, abs=0.02)
+    assert by_scale[2] > chance + 0.2
+    often = masks("smooth").float().mean(0)
+    assert float((often - 0.5).abs().max()) < 0.1
+
+
+def test_smooth_refuses_a_field_of_no_width() -> None:
+    for scale in (0.0, -1.0, 9.0, float("nan")):
+        with pytest.raises(BadInput, match="scale"):
+            make_agent("smooth", game_spec=FLAT, scale=scale)
