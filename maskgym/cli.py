@@ -15,42 +15,57 @@ from maskgym.errors import BadInput
 
 # The words typed -> where the command lives, and the sentence that `maskgym --help` shows for it.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "demo": ("maskgym.commands.demo:Demo", "play a few agents on the small task, print a table, write a picture"),
+    "demo": (
+        "maskgym.commands.demo:Demo",
+        "train an agent on the small task, compare it with others: a table, a picture",
+    ),
     "envs": ("maskgym.commands.play:Envs", "list the registered environments"),
-    "agents": ("maskgym.commands.agents:Agents", "list the masking agents, or tell all about one"),
-    "render": ("maskgym.commands.play:Render", "play one image and write image, mask, reconstruction and error"),
-    "par": ("maskgym.commands.par:Par", "search the hardest mask of every image of a split: 100 points"),
+    "agents": ("maskgym.commands.agents:Agents", "list the masking agents, or describe one of them"),
+    "render": (
+        "maskgym.commands.play:Render",
+        "draw what an agent hides: image, mask, reconstruction, error",
+    ),
+    "par": ("maskgym.commands.par:Par", "search for the hardest mask of every image of a split, which is 100 points"),
     "score": ("maskgym.commands.score:Score", "let agents play a split and score them in points, with intervals"),
     "gallery": ("maskgym.commands.gallery:Gallery", "draw agents' masks side by side: images down, agents across"),
     "curves": ("maskgym.commands.curves:Curves", "draw points against env steps, seconds, or queries"),
-    "submit": ("maskgym.commands.leaderboard:Submit", "write a leaderboard entry from what a scoring left"),
-    "leaderboard check": ("maskgym.commands.leaderboard:Check", "play the masks of entries again"),
-    "leaderboard build": ("maskgym.commands.leaderboard:Build", "check all entries and write the page"),
-    "train": ("maskgym.commands.train:Train", "train an agent: workers, checkpoints, TensorBoard, metrics"),
+    "submit": ("maskgym.commands.leaderboard:Submit", "write a leaderboard entry from what `maskgym score` wrote"),
+    "leaderboard check": (
+        "maskgym.commands.leaderboard:Check",
+        "play the masks of entries again",
+    ),
+    "leaderboard build": ("maskgym.commands.leaderboard:Build", "check all entries and write the leaderboard page"),
+    "train": ("maskgym.commands.train:Train", "train an agent, in several processes, with checkpoints and TensorBoard"),
     "pretrain": ("maskgym.commands.pretrain:Pretrain", "pre-train a network under any agent's masks"),
     "reconstruct": (
         "maskgym.commands.reconstruct:Reconstruct",
-        "draw what a pre-trained network makes of hidden patches",
+        "draw how a pre-trained network rebuilds hidden patches",
     ),
-    "export": ("maskgym.commands.export:Export", "hand pre-trained weights over to MONAI's networks"),
-    "finetune": ("maskgym.commands.finetune:Finetune", "fine-tune a segmentation network with few labels, measure it"),
+    "export": ("maskgym.commands.export:Export", "write pre-trained weights as MONAI's networks name them"),
+    "finetune": (
+        "maskgym.commands.finetune:Finetune",
+        "fine-tune a network with few labels and measure it",
+    ),
     "predict": (
         "maskgym.commands.predict:Predict",
         "label cases with a fine-tuned network, as NIfTI files",
     ),
-    "study": ("maskgym.commands.study:RunStudy", "run data sets x methods x label shares x seeds, resumable"),
-    "report": ("maskgym.commands.report:WriteReport", "write what a study came to: one HTML page, and Markdown"),
-    "study status": ("maskgym.commands.study:StudyStatus", "say how far a study is, what failed and what remains"),
-    "study control": ("maskgym.commands.study:StudyControl", "say whether a study's positive control holds"),
+    "study": (
+        "maskgym.commands.study:RunStudy",
+        "run data sets x methods x label shares x seeds, resumable",
+    ),
+    "report": ("maskgym.commands.report:WriteReport", "write the results of a study: one HTML page, and Markdown"),
+    "study status": ("maskgym.commands.study:StudyStatus", "tell how far a study is, what failed and what remains"),
+    "study control": ("maskgym.commands.study:StudyControl", "tell whether the positive control of a study holds"),
     "data list": ("maskgym.commands.data:List", "list the data-set layouts"),
     "data check": ("maskgym.commands.data:Check", "open every file of a data set and report what is wrong"),
-    "data prepare": ("maskgym.commands.data:Prepare", "bring every case into the case store, with many processes"),
+    "data prepare": ("maskgym.commands.data:Prepare", "bring every case into the case store, in several processes"),
     "data show": ("maskgym.commands.data:Show", "write a sheet of images with their label outlines"),
     "data split": ("maskgym.commands.data:Split", "split a data set by patient and save it as JSON"),
     "data clear": ("maskgym.commands.data:Clear", "empty the cache of prepared cases and images"),
     "reconstructor train": ("maskgym.commands.reconstructor:Train", "train the frozen network of an environment"),
     "reconstructor bundle": ("maskgym.commands.reconstructor:Bundle", "train the networks that ship with the package"),
-    "view": ("maskgym.commands.view:View", "open a page on which you hide patches yourself"),
+    "view": ("maskgym.commands.view:View", "open a page in the browser on which you hide patches yourself"),
     "completion": ("maskgym.commands.completion:Completion", "let the Tab key complete commands and options"),
 }
 
@@ -111,15 +126,18 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
     """Import the command and let tyro fill its fields."""
     import tyro
 
-    from maskgym.commands.options import CONFIG, REGISTRY, in_one_line
+    from maskgym.commands.options import CONFIG, REGISTRY, description, in_one_line
 
     cls = command(name)
     starting_from = getattr(cls, "starting_from", None)  # some defaults follow from what else was typed
     more = {} if starting_from is None else {"default": starting_from(arguments)}
     said = io.StringIO()
+    if {"-h", "--help"} & set(arguments):
+        print(f"{description(cls)}\n")  # above the parser's own help, which would take its lines apart
     try:
         with redirect_stderr(said):
-            filled = tyro.cli(cls, args=arguments, prog=f"maskgym {name}", config=CONFIG, registry=REGISTRY, **more)
+            how = {"prog": f"maskgym {name}", "description": "", "config": CONFIG, "registry": REGISTRY}
+            filled = tyro.cli(cls, args=arguments, **how, **more)
     except SystemExit as left:
         if left.code in (0, None):
             raise

@@ -29,17 +29,17 @@ class Search:
     """Settings of the search."""
 
     chains: int = 16
-    """Masks an image that are improved side by side; halved three times on the way, the best stay."""
+    """Masks of an image that are improved side by side; the worse half is dropped three times on the way."""
     exchange: float = 0.25
-    """Most patches exchanged by a swap, as a share of the hidden or of the visible ones, whichever are fewer."""
+    """Most patches that one swap exchanges, as a share of the hidden or the visible ones, whichever are fewer."""
     crossing: float = 0.5
-    """Share of the moves that change a disc: two of three set one mask's into another, the third hides it all."""
+    """Share of the moves that change a whole disc: two in three copy it from another mask, the third hides all."""
     temperature: float = 0.3
-    """Randomness in the choice of patches, in deviations of the estimates; 0 takes the best estimate only."""
+    """Randomness in the choice of patches, in standard deviations of the estimates."""
     reach: float = 1.0
-    """How far from a flip its consequences are looked for, in patches."""
+    """How far from a flip its effect is looked for, in patches."""
     survey: int = 150
-    """Moves between two surveys, in which every patch of the mask is flipped to renew the estimates."""
+    """Moves between two surveys; a survey flips every patch of the mask to renew the estimates."""
 
     def check(self) -> None:
         """Refuse what cannot be searched with; not when it is built, where the command line would say it at length."""

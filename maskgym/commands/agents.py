@@ -9,10 +9,10 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Agents:
-    """List the installed agents, those of other packages too; `maskgym agents NAME` tells all about one of them."""
+    """List the installed agents, those of other packages too; `maskgym agents NAME` describes one."""
 
     name: Positional[str] = ""
-    """The agent to tell about, with its settings; left out: a line for each."""
+    """The agent to describe, with its settings; left out: a line for each."""
 
     def __call__(self) -> None:
         """Print the list, or one agent."""

@@ -23,8 +23,15 @@ _ZSH = "#compdef maskgym\nautoload -U +X bashcompinit && bashcompinit\n"
 class Completion:
     """Print a script by which the Tab key completes maskgym's commands and options.
 
-    bash: maskgym completion bash > ~/.local/share/bash-completion/completions/maskgym
-    zsh: maskgym completion zsh > ~/.maskgym-completion, and `source ~/.maskgym-completion` in ~/.zshrc
+    In bash, once; new shells then know it:
+
+      mkdir -p ~/.local/share/bash-completion/completions
+      maskgym completion bash > ~/.local/share/bash-completion/completions/maskgym
+
+    In zsh, once, after compinit:
+
+      maskgym completion zsh > ~/.maskgym-completion
+      echo "source ~/.maskgym-completion" >> ~/.zshrc
     """
 
     shell: Positional[Literal["bash", "zsh"]]

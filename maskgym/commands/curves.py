@@ -16,13 +16,13 @@ from maskgym.errors import BadInput
 class Curves:
     """Draw how points grow: while agents train, against env steps and seconds; or against queries, all agents at once.
 
-    Runs of one agent under several seeds become one line with a band. The figures are written beside the picture.
+    Runs of one agent under several seeds become one line with a band.
     """
 
     runs: Positional[tuple[Path, ...]]
     """Folders that `maskgym train` wrote; with --against queries, those of `maskgym score`, or leaderboard entries."""
     out: Annotated[Path, FILE]
-    """The PNG to write; a CSV of the same name stands beside it."""
+    """The PNG to write; the same as numbers goes into a CSV beside it."""
     against: Literal["training", "queries"] = "training"
     """training: points on val against env steps and seconds. queries: points against queries of the network."""
     measure: Literal["points", "above random"] = "points"

@@ -49,12 +49,12 @@ class List:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Open every file of a data set and report all that is wrong; leaves with 1 if a file cannot be used."""
+    """Open every file of a data set and report all that is wrong; exit code 1 if a file cannot be used."""
 
     data: str
-    """Layout and folder, as in lgg:/data/kaggle_3m."""
+    """The images: LAYOUT:FOLDER, as in lgg:/data/kaggle_3m."""
     patch_size: int = 8
-    """Report images with a side below this many pixels."""
+    """Report images with a side of fewer pixels than this."""
 
     def __call__(self) -> int:
         """Print the report; 1 where a file cannot be used."""
@@ -67,18 +67,18 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """Bring every case of a data set into the case store, with many processes; what is there already stays.
+    """Bring every case of a data set into the case store, in several processes; what is there already stays.
 
     Whatever uses the data set does this by itself, for the split it needs. A preparation that was killed goes on when
     the same command is given again.
     """
 
     data: str
-    """Layout and folder, as in lgg:/data/kaggle_3m."""
+    """The images: LAYOUT:FOLDER, as in lgg:/data/kaggle_3m."""
     workers: int = 0
-    """Processes; 0 = one a core where there is much to do."""
+    """Processes; 0 = one for each core if there is much to do."""
     verify: bool = False
-    """Read every case whole, compare it with its hash, and prepare again what does not agree."""
+    """Read every stored case, compare it with its hash, and prepare again what differs."""
 
     def __call__(self) -> None:
         """Prepare, and say what the store holds."""
@@ -108,15 +108,15 @@ class Show:
     """Write a sheet of prepared images, as an agent gets them, with the outlines of their labels."""
 
     data: str
-    """Layout and folder, as in lgg:/data/kaggle_3m?modality=FLAIR, or phantoms."""
+    """The images: phantoms, or LAYOUT:FOLDER as in lgg:/data/kaggle_3m?modality=FLAIR."""
     out: Path = Path("sheet.png")
     """The PNG to write."""
     image_size: str = "128x128"
-    """Height x width, or depth x height x width for volumes; one number means a square."""
+    """Pixels along each axis: 128x128, 32x32x32 for volumes; one number means a square."""
     split: str = "train"
-    """train, val or test."""
+    """Which images: train, val or test."""
     split_file: Path | None = None
-    """A split saved by `maskgym data split`."""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
     images: int = 24
     """How many images, spread evenly over the split."""
 
@@ -140,14 +140,14 @@ class Show:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Split a data set by patient and save who is where as JSON, with nested shares of labelled patients."""
+    """Split a data set by patient, with nested shares of labelled patients, and save the split as JSON."""
 
     data: str
-    """Layout and folder; the seed of the split is an option, as in lgg:/data/kaggle_3m?seed=1."""
+    """The images: LAYOUT:FOLDER; the seed of the split is an option, as in lgg:/data/kaggle_3m?seed=1."""
     out: Path = Path("split.json")
-    """The JSON to write; with --folds, split-1.json and so on."""
+    """The JSON file to write; with --folds, split-1.json and so on."""
     folds: int = 0
-    """So many splits, each patient tested in exactly one of them; 0 = a single split of 70, 10 and 20 %."""
+    """Write so many splits, with every patient in the test part of exactly one; 0 = one split of 70, 10 and 20 %."""
 
     def __call__(self) -> None:
         """Write the split and say how large its parts are."""

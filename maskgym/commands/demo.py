@@ -19,13 +19,13 @@ class Demo:
     """Train A3C for a minute or two, let it play the small task beside others, print a table, write a picture."""
 
     out: Path = Path("maskgym-demo")
-    """Folder for the table, the picture and the trained agent; a demo that was stopped goes on from there."""
+    """Folder for the table, the picture and the trained agent; the same command again goes on from there."""
     steps: int = 120_000
     """Env steps that A3C learns from."""
     seeds: int = 3
-    """Runs of each of the other agents."""
+    """Plays of each of the other agents, every one with another seed."""
     device: str = "cpu"
-    """Where the game is played: cpu or cuda."""
+    """Where the game is played: cpu, cuda or cuda:1."""
 
     def __call__(self) -> int:
         """Train, score, draw, say what was seen."""

@@ -23,9 +23,10 @@ class Export:
     out: Annotated[Path, FILE]
     """The .safetensors file to write."""
     image_size: str = ""
-    """Of the images the network is for, if not the student's: UNETR's learned positions are resampled to it."""
+    """Pixels along each axis of the images the network is for, to which UNETR's positions are resampled; empty = the
+    student's own."""
     decoder: bool = False
-    """Hand the decoder over, too (U-Nets); the papers hand over the encoder."""
+    """Hand over the decoder as well (U-Nets); the papers hand over the encoder alone."""
 
     def __call__(self) -> None:
         """Translate, write, print."""

@@ -21,10 +21,10 @@ _MOST = 12  # pictures beside each other that can still be read
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery(WhichGame):
-    """Draw what agents hide: images down, agents across, hidden patches in the colour of what they bring."""
+    """Draw what agents hide: images down, agents across, hidden patches coloured by their loss."""
 
     agents: Positional[tuple[str, ...]]
-    """Who plays: NAME, NAME:FOLDER of a saved one, NAME?setting=value."""
+    """Who plays: a name from `maskgym agents`, NAME:FOLDER of a trained one, or NAME?setting=value."""
     out: Annotated[Path, FILE]
     """The PNG to write."""
     images: int = 4
@@ -32,9 +32,9 @@ class Gallery(WhichGame):
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     seed: int = 0
-    """Which images, and the agents' random keys."""
+    """Seed of the choice of images and of the agents' randomness."""
     par: Path | None = None
-    """A par file; empty = the one that ships, and no par column where there is none."""
+    """A par file; left out: the one that ships, and no column of par where none does."""
 
     def __call__(self) -> None:
         """Play and draw."""

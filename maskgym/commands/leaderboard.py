@@ -14,7 +14,7 @@ from maskgym.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class Submit:
-    """Write the leaderboard entry of one agent from what `maskgym score` left: its masks, manifest and a line on it."""
+    """Write the leaderboard entry of one agent from what `maskgym score` wrote: masks, manifest, one line on it."""
 
     folder: Positional[Path]
     """The --out of `maskgym score`, against the par that ships, with 5 seeds or more."""
@@ -23,9 +23,9 @@ class Submit:
     method: str
     """One line about how the agent works."""
     agent: str = ""
-    """Which agent of the scoring, as it was named there; empty = the first."""
+    """Which agent of the scoring, named as it was there; empty = the first."""
     name: str = ""
-    """What the page calls it; empty = its spec."""
+    """Its name on the leaderboard; empty = as it was scored."""
 
     def __call__(self) -> None:
         """Check and write."""
@@ -38,10 +38,10 @@ class Submit:
 
 @dataclass(frozen=True)
 class Check:
-    """Play the masks of entries again; what does not reproduce is refused."""
+    """Play the masks of entries again and refuse what does not reproduce."""
 
     entries: Positional[tuple[Path, ...]]
-    """Files that `maskgym submit` wrote."""
+    """Entries, the files that `maskgym submit` wrote."""
 
     def __call__(self) -> int:
         """Say of each whether it reproduces."""
@@ -69,7 +69,7 @@ class Build:
     entries: Annotated[Path, FOLDER] = Path("leaderboard")
     """Folder of entries."""
     out: Annotated[Path, FILE] = Path("docs/leaderboard.md")
-    """The page; what stands in it above the line `<!-- tables -->` is kept."""
+    """The page to write; what stands above its line `<!-- tables -->` is kept."""
 
     def __call__(self) -> None:
         """Write the page."""

@@ -6,9 +6,12 @@ in the help follows from the field's name, and `Annotated[Path, FILE]` says othe
 
 from __future__ import annotations
 
+import inspect
+import shutil
+import textwrap
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import tyro
 from tyro.constructors import (
@@ -39,20 +42,30 @@ METAVARS = {
     "dataset": "DATA",
     "device": "DEVICE",
     "devices": "COUNT",
+    "entries": "FILE",
     "env": "ENV",
+    "fast": "SCHEDULE",
     "folder": "FOLDER",
     "folders": "FOLDER",
+    "hard_share": "SCHEDULE",
     "host": "HOST",
     "image_size": "SIZE",
     "kind": "NAME",
     "layout": "NAME",
     "log": "NAME",
+    "loss": "NAMES",
+    "method": "TEXT",
+    "more_data": "DATA",
     "name": "NAME",
     "network": "NETWORK",
+    "only": "ENV",
     "out": "FOLDER",
     "par": "FILE",
     "patch_size": "SIZE",
+    "place": "FOLDER",
+    "policy": "FOLDER",
     "precision": "NAME",
+    "ratio": "SCHEDULE",
     "recipe": "NAME",
     "reconstructor": "NETWORK",
     "reference": "NETWORK",
@@ -67,7 +80,8 @@ METAVARS = {
     "split_file": "FILE",
     "student": "NETWORK",
     "study": "FILE",
-    "teacher": "NETWORK",
+    "teacher": "SCHEDULE",
+    "to": "FOLDER",
     "track": "TRACK",
     "tracks": "TRACK",
     "weights": "FOLDER",
@@ -120,6 +134,13 @@ def _dataclasses(info: StructTypeInfo) -> StructConstructorSpec | None:
     return StructConstructorSpec(cls, tuple(options))
 
 
+def description(cls: type) -> str:
+    """What the help says of a command: its docstring, as wide as the terminal; lines further in stand as they are."""
+    width = min(shutil.get_terminal_size().columns, 120)
+    parts = inspect.cleandoc(cls.__doc__ or "").split("\n\n")
+    return "\n\n".join(part if part.startswith("  ") else textwrap.fill(part, width) for part in parts)
+
+
 def explained(cls: type, group: str = "") -> dict[str, str]:
     """Give every option of a command and its sentence: {"--image-size": "Pixels ...", "AGENT": "Who plays ..."}."""
     found: dict[str, str] = {}
@@ -138,15 +159,20 @@ def explained(cls: type, group: str = "") -> dict[str, str]:
 def _shown(name: str, hint: Any, default: Any) -> Any:
     """Give a field's type what its help shows: a name for its value, and no default where that is empty."""
     more: dict[str, Any] = {}
-    if _holds(hint, str) or _holds(hint, Path):
+    positional = tyro.conf.Positional in getattr(hint, "__metadata__", ())
+    if get_origin(_bare(hint)) is Literal and "" in get_args(_bare(hint)):
+        more["metavar"] = "{" + ",".join(filter(None, get_args(_bare(hint)))) + "}"
+    elif _holds(hint, str) or _holds(hint, Path):
         suffix = default.suffix if isinstance(default, Path) else ""
         more["metavar"] = "FILE" if suffix else METAVARS.get(name, name.rpartition("_")[2].upper())
     elif _holds(hint, int):
         more["metavar"] = "INT"
     if default is tyro.MISSING and get_origin(_bare(hint)) is tuple:
         more["help_behavior_hint"] = "(one or more)"
-    elif default in ("", (), None):
+    elif default is False or default in ("", (), None):
         more["help_behavior_hint"] = ""
+        if positional:
+            more["metavar"] = f"[{more['metavar']}]"
     if not more:
         return hint
     base, *extras = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)

@@ -19,20 +19,21 @@ from maskgym.errors import BadInput
 class Par(WhichGame):
     """Search the highest reward of every image of a split, the 100 points of `maskgym score --par FILE`.
 
-    A stopped search goes on when the same command is given again. More --queries go on from the best masks known, more
-    --images are added to the file, and a new agent in --from brings as many queries more. What is stored only rises.
+    A stopped search goes on when the same command is given again. More --queries continue from the best masks so far,
+    more --images are added to the file, and a new agent in --from adds as many queries again. A stored reward only
+    ever rises.
     """
 
     out: Annotated[Path, FILE]
-    """The file to write, or to go on with; a new one starts from the par that ships, where there is one."""
+    """The file to write or to continue; a new one starts from the par that ships, where there is one."""
     ratio: tuple[float, ...] = (0.25, 0.5, 0.75)
     """Shares of the patches that are hidden."""
     queries: int = 4000
     """Masks tried on each image."""
     from_agents: Annotated[tuple[str, ...], tyro.conf.arg(name="from", metavar="AGENT")] = ()
-    """Agents whose masks the search starts from, too, as a3c:runs/a3c."""
+    """Agents whose masks the search also starts from, as a3c:runs/a3c."""
     fresh: bool = False
-    """Throw away what is in --out and start over."""
+    """Delete what is in --out and start over."""
     search: Search = field(default_factory=Search)
 
     def __call__(self) -> None:

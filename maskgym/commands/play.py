@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from maskgym.commands.options import FILE
 from maskgym.commands.which_game import WhichGame
 from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -50,13 +47,13 @@ class Render(WhichGame):
     out: Annotated[Path, FILE]
     """The PNG to write."""
     agent: str = "random"
-    """Who plays: a name from `maskgym agents`, or NAME:FOLDER."""
+    """Who plays: a name from `maskgym agents`, NAME:FOLDER of a trained one, or NAME?setting=value."""
     images: int = 4
     """How many images, a row each."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     seed: int = 0
-    """Of the images drawn and of all random choices."""
+    """Seed of the choice of images and of the agent's randomness."""
 
     def __call__(self) -> None:
         """Play and draw."""

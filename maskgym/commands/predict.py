@@ -20,15 +20,15 @@ class Predict:
     out: Path
     """Folder for the files, one a case."""
     data: str = ""
-    """The data set: phantoms, or LAYOUT:DIR; empty = the run's."""
+    """The images: phantoms, or LAYOUT:FOLDER; empty = the run's own."""
     split: str = "test"
     """Which cases: train, val, test or all."""
     split_file: str = ""
-    """A split saved by `maskgym data split`; empty = the run's."""
+    """A split saved by `maskgym data split`; empty = the run's own."""
     images: int = 0
-    """Only the first so many cases; 0 = all."""
+    """Label only the first cases of the split, so many; 0 = all."""
     device: str = "cpu"
-    """cpu, cuda or cuda:1."""
+    """Where the network runs: cpu, cuda or cuda:1."""
 
     def __call__(self) -> None:
         """Label and write, case by case."""

@@ -31,19 +31,19 @@ class Reconstruct:
     run: Annotated[Path, tyro.conf.Positional]
     """The folder of a pre-training run."""
     out: Path = Path("reconstructions.png")
-    """The picture."""
+    """The PNG to write."""
     agent: str = "random"
-    """Who hides: an agent's name, or NAME:FOLDER."""
+    """Who hides: a name from `maskgym agents`, NAME:FOLDER of a trained one, or NAME?setting=value."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     split: str = "test"
     """Which images: train, val or test."""
     data: str = ""
-    """Another data set than the run's."""
+    """The images: phantoms, or LAYOUT:FOLDER; empty = the run's own."""
     images: int = 6
-    """How many images, spread over the split."""
+    """How many images, a row each, spread over the split."""
     device: str = "cpu"
-    """cpu, cuda or cuda:1."""
+    """Where the network runs: cpu, cuda or cuda:1."""
 
     def __call__(self) -> None:
         """Load, hide, rebuild, draw."""

@@ -43,17 +43,17 @@ class Train:
     """Train a reconstructor on the train split, measure it on the val split, save it where environments can load it."""
 
     out: Path
-    """Folder for model.safetensors, checkpoint, TensorBoard, metrics and pictures; a killed run goes on from there."""
+    """Folder for model.safetensors, checkpoint, TensorBoard, metrics, pictures; the same command goes on from there."""
     data: str = "phantoms"
-    """The data set: phantoms, or LAYOUT:DIR."""
+    """The images: phantoms, or LAYOUT:FOLDER as in lgg:/data/kaggle_3m."""
     image_size: str = "128x128"
     """Pixels along each axis."""
     patch_size: str = "8"
     """Pixels of a patch along each axis."""
     split_file: str = ""
-    """A split saved by `maskgym data split`."""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
     fresh: bool = False
-    """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    """Delete the run that is in --out and start over; without it, the same command again goes on."""
     quiet: bool = False
     """Print no progress."""
     train: TrainSettings = field(default_factory=TrainSettings)
@@ -78,7 +78,7 @@ class Bundle:
     to: Path = store.BUNDLED
     """Folder for the half-precision files."""
     only: str = ""
-    """Train only the one of this environment id."""
+    """Train only the network of this environment; empty = all."""
 
     def __call__(self) -> int:
         """Train each, save each."""

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import tyro
 
+from maskgym.commands.options import FOLDER
+
 
 @dataclass(frozen=True)
 class WriteReport:
     """Write one self-contained HTML page about a study, and the same as Markdown; an unfinished study will do."""
 
-    study: Annotated[Path, tyro.conf.Positional]
-    """The folder of a `maskgym study`."""
+    study: Annotated[Path, tyro.conf.Positional, FOLDER]
+    """The folder of a study, as `maskgym study --out` was given it."""
     out: Path | None = None
     """Folder for report.html, REPORT.md and pictures/; left out: report/ inside the study."""
 

@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 class Score(WhichGame):
     """Score agents in points: 0 is a random mask, 100 is par.
 
-    An AGENT is a name (`hpm`), a saved one (`a3c:runs/a3c`, or `a3c:runs/a3c-{seed}` for one a seed), or a name with
-    settings (`loss-map?masks=8`). Learners that are not loaded are trained first, once a seed. The same command given
-    again goes on where it was stopped; only what changed (an agent's code, its weights, the game) is played again.
+    An AGENT is a name (`hpm`), a saved one (`a3c:runs/a3c`, or `a3c:runs/a3c-{seed}`, one for each seed), or a name
+    with settings (`loss-map?masks=8`). Learners that are not loaded are trained first, once for each seed. The same
+    command given again goes on where it was stopped; only what changed (an agent's code, its weights, the game) is
+    played again.
     """
 
     agents: Positional[tuple[str, ...]]
-    """Who plays; random and variance stand in every table."""
+    """Who plays; random and variance are always added."""
     env: str = ""
     """A registered id, see `maskgym envs`; empty = the game that the saved agents were trained in, else MaskMIM-v0."""
     out: Path = Path("runs/score")
-    """Folder for score.md, .csv, .json, .png, results.json and what a stopped run goes on from."""
+    """Folder for score.md, .csv, .json, .png, results.json and what a stopped scoring goes on from."""
     ratio: tuple[float, ...] = (0.25, 0.5, 0.75)
     """Shares of the patches that are hidden."""
     seeds: int = 5
@@ -42,7 +43,7 @@ class Score(WhichGame):
     train_at: Literal["env", "each"] = "env"
     """env: train at the environment's ratio, 0.75, and score the same policy at every ratio; each: train at each."""
     par: Path | None = None
-    """A par file of your own; empty = the par that ships."""
+    """A par file of your own; left out: the par that ships."""
     fresh: bool = False
     """Start over: play and train everything again."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from maskgym.commands.options import FILE, FOLDER
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class RunStudy:
     out: Path | None = None
     """Folder of the study; left out: study/ and the file's name."""
     data: tuple[str, ...] = ()
-    """Data sets instead of those the file names."""
+    """Data sets in place of those that the file names: phantoms, or LAYOUT:FOLDER as in lgg:/mnt/kaggle_3m."""
     engine: Literal["local", "ray"] = "local"
     """Where jobs run: as processes of this machine, or on a Ray cluster."""
     to: Literal["", "snakemake"] = ""
@@ -35,7 +36,7 @@ class RunStudy:
     workers: int = 1
     """Jobs that run at once, each with one thread; a cluster runs as many as it has CPUs."""
     address: str = ""
-    """Of a Ray cluster, as 10.0.0.1:6379 or auto; empty = $RAY_ADDRESS, else Ray on this machine alone."""
+    """Address of a Ray cluster, as 10.0.0.1:6379 or auto; empty = $RAY_ADDRESS, else Ray on this machine alone."""
     fresh: bool = False
     """Start over: what the folder holds of this study is deleted first."""
     dry_run: bool = False
@@ -111,7 +112,7 @@ class RunStudy:
 
 @dataclass(frozen=True)
 class StudyStatus:
-    """Say how far a study is: what is finished, what runs, what failed and why, and how long the rest may take."""
+    """Tell how far a study is: what is finished, what is running, what failed and why, how long the rest may take."""
 
     out: Annotated[Path, tyro.conf.Positional]
     """Folder of the study."""
@@ -149,16 +150,16 @@ class StudyStatus:
 
 @dataclass(frozen=True)
 class StudyControl:
-    """Say whether the positive control of a study holds: random masks beat a random start. Exit code 1 where not."""
+    """Tell whether the positive control of a study holds (random masks beat a random start); exit code 1 if not."""
 
-    study: Annotated[Path, tyro.conf.Positional]
+    study: Annotated[Path, tyro.conf.Positional, FOLDER]
     """Folder of the study."""
     place: str = "data0"
-    """Folder of the data set inside it."""
+    """Folder of the data set inside that of the study."""
     runs: int = 0
-    """Fine-tunings that must have been finished."""
-    out: Path | None = None
-    """A JSON file to write the metrics to where the control holds."""
+    """Fine-tunings that must be finished before the control is judged."""
+    out: Annotated[Path | None, FILE] = None
+    """The JSON file to write the metrics to if the control holds; left out: none."""
 
     def __call__(self) -> int:
         """Compare, print, write."""

@@ -35,9 +35,9 @@ class Train(Game):
     """Train an agent; the same command given again goes on where it was stopped."""
 
     agent: Annotated[str, tyro.conf.Positional]
-    """Name and settings, as a3c or "a3c?width=48&lr=1e-3"."""
+    """Which agent, as a3c, or with settings "a3c?width=48&lr=1e-3"; `maskgym agents` lists them."""
     out: Path
-    """Folder of the run: checkpoints, TensorBoard, metrics.csv, the agent itself; score it with NAME:FOLDER."""
+    """Folder of the run: checkpoints, TensorBoard, metrics.csv, the agent itself, which NAME:FOLDER loads."""
     ratio: float = 0.75
     """Share of the patches that is hidden."""
     piece: int = 0
@@ -45,22 +45,22 @@ class Train(Game):
     steps: int = 200_000
     """Env steps in all: one is one mask of one image."""
     workers: int = 2
-    """Processes that train side by side; agents with a loop of their own take one."""
+    """Processes that train side by side; agents with a training loop of their own use one."""
     mode: Literal["auto", "asynchronous", "synchronous"] = "auto"
-    """"asynchronous": workers that do not wait (A3C). "synchronous": one process with all workers' batches in one
-    (A2C). "auto": the first on CPUs, the second on a GPU, where kernels of several processes wait for each other."""
+    """asynchronous: workers that do not wait for each other (A3C). synchronous: one process with the batches of all
+    workers in one (A2C). auto: asynchronous on a CPU, synchronous on a GPU, where processes' kernels queue up."""
     fresh: bool = False
-    """Throw away the run that is in --out and start over."""
+    """Delete the run that is in --out and start over."""
     seed: int = 0
-    """Of weights and of all random keys."""
+    """Seed of the weights and of all randomness."""
     save_every: int = 10_000
     """Env steps between two checkpoints."""
     judge_every: int = 10_000
-    """Env steps between two plays of the val split; 0 = only at the end."""
+    """Env steps between two evaluations on the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
-    """What the other workers do when one fails."""
+    """What happens to the other workers when one fails."""
     log: Log = "tensorboard"
-    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
+    """Where curves go besides TensorBoard; wandb and mlflow stay offline unless their own variables say otherwise."""
     quiet: bool = False
     """Print no progress."""
 

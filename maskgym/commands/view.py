@@ -24,11 +24,13 @@ class View(Game):
     """
 
     env: str = "MaskMIMSmall-v0"
-    """A registered id, see `maskgym envs`; with MaskMIMQuery-v0 the page begins with the query game."""
+    """A registered id, see `maskgym envs`; with MaskMIMQuery-v0 or MaskMIMQuerySmall-v0 the page begins with the query
+    game."""
     agent: UseAppendAction[tuple[str, ...]] = ()
-    """An agent to compare with, as a3c:runs/a3c; may be given several times. Those that need no training are there."""
+    """An agent to compare with, as a3c:runs/a3c; may be given several times. Agents that need no training
+    are on the page anyway."""
     more_data: UseAppendAction[tuple[str, ...]] = ()
-    """Another data set to choose on the page, as lgg:/data/kaggle_3m; may be given several times."""
+    """Another data set to choose from on the page, as lgg:/data/kaggle_3m; may be given several times."""
     split: str = "test"
     """Which images: train, val or test."""
     ratio: float = 0.75
@@ -38,7 +40,7 @@ class View(Game):
     port: int = 8000
     """Port of the page on 127.0.0.1; 0 = any that is free."""
     no_browser: bool = False
-    """Only print the address."""
+    """Print the address and open no browser."""
 
     def __call__(self) -> None:
         """Check, serve, open."""

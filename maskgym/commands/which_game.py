@@ -20,21 +20,21 @@ class Game:
     env: str = "MaskMIM-v0"
     """A registered id, see `maskgym envs`."""
     data: str = ""
-    """Where images come from, as lgg:/data/kaggle_3m; empty = the id's own."""
+    """The images: phantoms, or LAYOUT:FOLDER as in lgg:/data/kaggle_3m; empty = the id's own."""
     reconstructor: str = ""
-    """The frozen network; empty = the id's own."""
+    """The frozen network: a bundled name, a file, or the folder of its training; empty = the id's own."""
     reward: str = "loss"
     """What a mask is worth: loss, reducible, relative, band, or one of your own."""
     reference: str = ""
-    """The second network, of rewards that compare two; empty = the reconstructor, its early snapshot the first."""
+    """The second network, for rewards that compare two; empty = the reconstructor, with its early snapshot first."""
     image_size: str = ""
     """Pixels along each axis, as 128x128; empty = the id's own."""
     patch_size: str = ""
-    """Pixels of a patch; empty = the id's own."""
+    """Pixels of a patch along each axis; empty = the id's own."""
     split_file: str = ""
-    """A split saved by `maskgym data split`."""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
     device: str = "cpu"
-    """cpu or cuda."""
+    """Where the game is played: cpu, cuda or cuda:1."""
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class WhichGame(Game):
     split: str = "test"
     """Which images: train, val or test."""
     images: int = 0
-    """Only the first so many images of the split; 0 = all."""
+    """Use only the first images of the split, so many; 0 = all."""
 
     def task(self) -> Task:
         """The game itself, on the split asked for."""

@@ -24,68 +24,68 @@ class FineTune:
     weights: str = "none"
     """Where to start: the folder of a pre-training run, a .safetensors file, or none for a random start."""
     network: str = ""
-    """basicunet, unet, nnunet, small-unet, unetr or stunet, with settings as in unet?widths=16,32,64; empty: the one
-    the weights are for, basicunet without weights."""
+    """The network: basicunet, unet, nnunet, small-unet, unetr or stunet, with settings as in unet?widths=16,32,64;
+    empty = the one that the weights are for, basicunet without weights."""
     handover: Literal["encoder", "all"] = "all"
-    """What is taken of the weights: the encoder alone, as the papers do, or all that both networks share."""
+    """Which weights are taken over: the encoder's, as in the papers, or all that both networks share."""
     freeze_encoder: bool = False
-    """Train the decoder alone."""
+    """Train the decoder alone; needs --weights."""
     probe: bool = False
-    """Train a linear head on the frozen encoder's features instead, and tell how well it knows lesion patches."""
+    """Train a linear head on the frozen encoder's features instead, and measure how well it finds lesion patches."""
     data: str = "phantoms"
-    """The data set: phantoms, or LAYOUT:DIR."""
+    """The images: phantoms, or LAYOUT:FOLDER as in lgg:/data/kaggle_3m."""
     image_size: str = "128x128"
     """Pixels along each axis."""
     split_file: str = ""
-    """A split saved by `maskgym data split`."""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
     labels: int = 0
-    """How many training patients have labels; 0 = as --label-share says."""
+    """Training patients whose labels may be used; 0 = as --label-share says."""
     label_share: float = 1.0
-    """Share of the training patients whose labels may be used; small shares lie within larger ones."""
+    """Share of the training patients whose labels may be used; smaller shares lie within larger ones."""
     label_seed: str = ""
-    """Which patients these are: a number, or several as 0,1,2 for a run with each; empty: as the split says."""
+    """Seed of the draw of these patients, or several as 0,1,2 for a run with each; empty = as the split says."""
     recipe: str = "default"
-    """Optimiser and schedule: default, tunnel, ahm, amlp, mps-ams, selfmedhpm or anatomask."""
+    """Optimiser, schedule and augmentation: default, tunnel, ahm, amlp, mps-ams, selfmedhpm or anatomask."""
     steps: int = 1000
-    """Optimiser steps, the same for every label share."""
+    """Optimiser steps, however many labels there are."""
     batch: int = 0
-    """Images a step; 0 = the recipe's."""
+    """Images in an optimiser step; 0 = the recipe's."""
     lr: float = 0.0
     """Peak learning rate; 0 = the recipe's."""
     augment: Literal["", "none", "flips", "light", "full"] = ""
     """What training images go through: nothing, flips, flips with a little change of intensities (light), or nnU-Net's
-    rotation, scale, noise, blur, gamma and flips (full); empty: as the recipe says."""
+    rotation, scale, noise, blur, gamma and flips (full); empty = as the recipe says."""
     flips: Literal["last", "all", "none"] = "last"
     """Axes along which training images are flipped: the last (left and right), all, or none."""
     window: str = ""
-    """Train on crops of this size, cut at random from the native images, every third over a labelled pixel, and let the
-    window slide over native images in prediction; empty = whole images, brought to --image-size."""
+    """Train on random crops of this size from the native images, every third over a labelled pixel, and slide the
+    window over native images in prediction; empty = whole images, brought to --image-size."""
     val_every: int = 0
-    """Steps between two looks at the val patients; 0 = a tenth of all steps."""
+    """Steps between two evaluations on the val patients; 0 = a tenth of all steps."""
     patience: int = 0
-    """Looks without a better val Dice after which training ends; 0 = never."""
+    """Evaluations without a better val Dice after which training ends; 0 = never."""
     keep: Literal["last", "best"] = "last"
-    """Which network is measured: the last, or the best on val, whose labels then help to choose."""
+    """Which network is measured: the last, or the best on val, which then uses the labels of val."""
     metrics: Literal["all", "overlap"] = "all"
-    """What is measured: overlap and distances between surfaces, or overlap alone, which is faster."""
+    """What is measured: overlap and surface distances, or overlap alone, which is faster."""
     tolerance: float = 1.0
-    """How far apart surfaces may be for NSD, in mm, or pixels where no spacing is known."""
+    """How far apart surfaces may be in NSD, in mm, or in pixels where the spacing is unknown."""
     allow_partial: bool = False
-    """Go on where the weights fill less than 90 % of the encoder."""
+    """Go on even if the weights fill less than 90 % of the encoder."""
     precision: str = "32"
-    """Of the forward and backward pass: 32 or bf16."""
+    """Precision of the forward and backward pass: 32 or bf16."""
     seed: int = 0
-    """Of the weights and of all randomness."""
+    """Seed of the weights and of all randomness."""
     device: str = "cpu"
-    """cpu, cuda or cuda:1."""
+    """Where to train: cpu, cuda or cuda:1."""
     workers: int = 1
     """Threads that prepare batches ahead."""
     save_every: int = 200
     """Steps between two checkpoints."""
     fresh: bool = False
-    """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    """Delete the run that is in --out and start over; without it, the same command again goes on."""
     log: Log = "tensorboard"
-    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
+    """Where curves go besides TensorBoard; wandb and mlflow stay offline unless their own variables say otherwise."""
     quiet: bool = False
     """Print no progress."""
 

@@ -27,7 +27,7 @@ class TrainSettings:
     steps: int = 6000
     """Optimiser steps."""
     batch: int = 32
-    """Images a step."""
+    """Images in an optimiser step."""
     lr: float = 2e-3
     """Peak learning rate of AdamW; a short warm-up before it, a cosine to zero after it."""
     weight_decay: float = 1e-4
@@ -35,17 +35,17 @@ class TrainSettings:
     lowest_ratio: float = 0.1
     """The lowest share of patches that is hidden; each image draws its own share."""
     highest_ratio: float = 0.9
-    """The highest share."""
+    """The highest share of patches that is hidden."""
     widths: tuple[int, ...] = (48, 64, 96)
     """Channels of the U-Net's levels."""
     fold: int = 4
     """Side of the pixel blocks that are folded into channels before the first level."""
     precision: Literal["32", "bf16"] = "32"
-    """Of the forward and backward pass; bf16 is twice as fast on processors that have it."""
+    """Precision of the forward and backward pass; bf16 is twice as fast on processors that have it."""
     seed: int = 0
-    """Of the weights and of all randomness."""
+    """Seed of the weights and of all randomness."""
     device: str = "cpu"
-    """Where to train."""
+    """Where to train: cpu, cuda or cuda:1."""
     save_every: int = 200
     """Steps between two checkpoints."""
 

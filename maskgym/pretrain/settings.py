@@ -34,13 +34,13 @@ class PretrainSettings:
     """Settings of a pre-training run."""
 
     out: Path
-    """Folder of the run."""
+    """Folder of the run: weights, checkpoint, TensorBoard, metrics, pictures."""
     recipe: str = "random"
-    """Whose values stand where no other is given: ahm, amlp, anatomask, selfmedhpm, snapshots, mps-ams or random."""
+    """Whose values are the defaults: random, ahm, amlp, anatomask, selfmedhpm, snapshots or mps-ams."""
     settings: str = ""
     """A TOML or JSON file of settings, such as the settings.json of another run; it overrides the recipe."""
     data: str = "phantoms"
-    """The data set: phantoms, or LAYOUT:DIR."""
+    """The images: phantoms, or LAYOUT:FOLDER as in lgg:/data/kaggle_3m."""
     image_size: str = "128x128"
     """Pixels along each axis, as 128x128 or 96x96x96."""
     patch_size: str = "16"
@@ -50,14 +50,14 @@ class PretrainSettings:
     flips: Literal["all", "last", "none"] = "all"
     """Axes along which each image is flipped at even odds: all, the last (left and right), or none."""
     split_file: str = ""
-    """A split saved by `maskgym data split`."""
+    """A split saved by `maskgym data split`; empty = the data set's own."""
     images: int = 0
-    """Only so many images of the train split, spread evenly over patients; 0 = all."""
+    """Use so many images of the train split, spread evenly over patients; 0 = all."""
     abnormal_only: bool = False
-    """Only images with a lesion, as AHM does: this lets labels into pre-training."""
+    """Use only images with a lesion, as AHM does; this lets labels into pre-training."""
     agent: str = "random"
-    """Who says what to hide: NAME, NAME?setting=value, or NAME:FOLDER. One that learns in an environment (a3c) and has
-    no folder is trained first."""
+    """Who says what to hide: NAME, NAME?setting=value, or NAME:FOLDER. An agent that learns in an environment (a3c)
+    and has no folder is trained first."""
     student: str = "basicunet"
     """The network that learns: basicunet, unet, nnunet, small-unet, vit-mae, stunet-s, stunet-b or stunet-l."""
     student_settings: str = ""
@@ -65,75 +65,75 @@ class PretrainSettings:
     target: Literal["raw", "normalised"] = "raw"
     """What is rebuilt: the pixels, or every patch brought to mean 0 and variance 1."""
     loss: str = "hidden-mean"
-    """What is minimised: names joined by +, as hidden-mean+rrl."""
+    """What is minimised: hidden-mean, hidden-sum, whole, rrl or rrl-literal, or several as hidden-mean+0.5*rrl."""
     ratio: str = "0.75"
     """Share of the patches that is hidden, by epoch: a number, linear:FROM:TO or adaptive:FROM:TAU:CAP."""
     hard_share: str = "1"
-    """Share of the hidden patches that the agent chooses, the rest is chance; a schedule as for ratio."""
+    """Share of the hidden patches that the agent chooses, the rest being random; a schedule as for --ratio."""
     teacher: str = ""
-    """How far back the teacher remembers, as FROM:TO:RISE in shares of the run; so-far:0.5 is over half of the steps
-    taken, momentum:0.999:0.9999:0.25 as the papers print it; empty = no teacher."""
+    """Over what share of the run the teacher averages, as FROM:TO:RISE; so-far:0.5 is half of the steps taken so far,
+    momentum:0.999:0.9999:0.25 is as papers print it; empty = no teacher."""
     fast: str = ""
-    """A second, faster average, told as for --teacher, that agents which compare two networks see in place of the
+    """A second, faster average, written as --teacher is, which agents that compare two networks see in place of the
     student; empty = the student itself."""
     score_every: int = 1
-    """Epochs for which the scores of an image are kept before its agent is asked again."""
+    """Epochs for which the scores of an image are kept before the agent is asked again."""
     optimiser: Literal["adamw", "adam"] = "adamw"
-    """AdamW or Adam."""
+    """The optimiser."""
     lr: float = 1e-3
     """Peak learning rate."""
     decay: Literal["cosine", "constant"] = "cosine"
-    """How the learning rate goes on after the warm-up: down to zero, or as it is."""
+    """What the learning rate does after the warm-up: fall to zero along a cosine, or stay."""
     warm_up: float = 10.0
     """Epochs in which the learning rate rises, at most a tenth of all."""
     beta1: float = 0.9
-    """First momentum of the optimiser."""
+    """The optimiser's decay rate of the first moment."""
     beta2: float = 0.95
-    """Second momentum of the optimiser."""
+    """The optimiser's decay rate of the second moment."""
     weight_decay: float = 0.05
-    """Weight decay, of weights with two axes or more."""
+    """Weight decay; biases and norms have none."""
     clip: float = 0.0
-    """Largest norm of the gradient; 0 = any."""
+    """Largest norm of the gradient; 0 = no clipping."""
     epochs: int = 100
     """Passes over the train split."""
     steps: int = 0
-    """Optimiser steps, whatever --epochs says; 0 = as --epochs says."""
+    """Optimiser steps, in place of --epochs; 0 = as --epochs says."""
     batch: int = 16
-    """Images a step, over all processes and parts."""
+    """Images in an optimiser step, over all processes and parts."""
     accumulate: int = 1
     """Parts in which a step's images go through the network, to save memory."""
     precision: Literal["32", "bf16"] = "32"
-    """Of the forward and backward pass."""
+    """Precision of the forward and backward pass."""
     compile: bool = False
-    """Let torch.compile make the student faster."""
+    """Compile the student with torch.compile."""
     seed: int = 0
-    """Of the weights and of all chance."""
+    """Seed of the weights and of all randomness."""
     device: str = "cpu"
-    """cpu, cuda or cuda:1."""
+    """Where to train: cpu, cuda or cuda:1."""
     processes: int = 1
-    """Processes on this machine; torchrun and fabric run say it themselves."""
+    """Processes on this machine; torchrun and fabric run set it themselves."""
     workers: int = 2
     """Threads that prepare batches ahead."""
     save_every: int = 200
     """Steps between two checkpoints."""
     look_every: int = 5
-    """Epochs between two looks at the val split: held-out loss and pictures; 0 = only at the end."""
+    """Epochs between two evaluations on the val split, held-out loss and pictures; 0 = only at the end."""
     report: bool = False
-    """Write how many of the hidden patches were lesion, epoch by epoch; nothing else sees a label."""
+    """Count how many of the hidden patches were lesion, epoch by epoch; nothing else sees a label."""
     reconstructor: str = ""
-    """For an agent that is trained first: the frozen network it plays against, instead of training one."""
+    """For an agent that is trained first: the frozen network to play against, in place of training one."""
     reconstructor_steps: int = 6000
     """For an agent that is trained first: steps of the reconstructor's training."""
     policy: str = ""
-    """For an agent that is trained first: the folder of one that is trained already."""
+    """For an agent that is trained first: the folder of a trained one to use instead."""
     policy_masks: int = 200_000
     """For an agent that is trained first: env steps of its training."""
     policy_workers: int = 2
     """For an agent that is trained first: processes that train side by side."""
     fresh: bool = False
-    """Start over where --out holds a run; without it, the same command again goes on with the run."""
+    """Delete the run that is in --out and start over; without it, the same command again goes on."""
     log: Log = "tensorboard"
-    """Where curves go: TensorBoard always; wandb and mlflow beside it, offline unless their variables say otherwise."""
+    """Where curves go besides TensorBoard; wandb and mlflow stay offline unless their own variables say otherwise."""
     quiet: bool = False
     """Print no progress."""
 
