@@ -68,20 +68,26 @@ class Agent(nn.Module):
         """
         return self.score(images)
 
-    def act(self, observation: Any, sample: bool = False) -> Any:
-        """Answer an observation of any face with a mask: one image, a batch, tensors, or PettingZoo's dictionary."""
+    def act(self, observation: Any, sample: bool = False, hard_share: float = 1.0) -> Any:
+        """Answer an observation of any face with a mask: one image, a batch, tensors, or PettingZoo's dictionary.
+
+        Args:
+            observation: what an environment shows.
+            sample: explore, as while learning.
+            hard_share: share of the hidden patches that is taken by score, the rest at random.
+        """
         if isinstance(observation, dict) and "image" in observation:  # a game of several queries
             observation = observation["image"]
         if isinstance(observation, dict):
             if not observation:
                 return {}
-            mask = self.act(next(iter(observation.values())), sample)
+            mask = self.act(next(iter(observation.values())), sample, hard_share)
             return {agent: int(mask[int(agent.rpartition("_")[2])]) for agent in observation}
         tensors = isinstance(observation, Tensor)
         views = observation if tensors else torch.from_numpy(np.array(observation))
         single = views.dim() == self.patches.dims + 1
         images = from_observation(views[None] if single else views).to(self.game_spec.device)
-        mask = self.to_mask(self.sample(images) if sample else self.score(images))
+        mask = self.to_mask(self.sample(images) if sample else self.score(images), hard_share=hard_share)
         mask = mask[0] if single else mask
         return mask if tensors else mask.cpu().numpy().astype(np.int8)
 

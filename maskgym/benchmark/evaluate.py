@@ -46,6 +46,7 @@ def play(
     sampled: bool = False,
     images: int = 0,
     seed: int = 0,
+    hard_share: float = 1.0,
 ) -> Result:
     """Let an agent play the first images of a split in their order, each once: a result of one run.
 
@@ -59,6 +60,7 @@ def play(
         sampled: let it explore, as while learning; else its best.
         images: how many; 0 = all.
         seed: of the game's own random patches, which matter only to agents that ask for too many or too few.
+        hard_share: share of the hidden patches that is taken by the agent's scores; the rest is hidden at random.
     """
     game, count = task.game_at(ratio), count_images(task, images)
     parts: list[tuple[np.ndarray, ...]] = []
@@ -69,7 +71,7 @@ def play(
         views = task.observe(shown)
         task.meter.per_image(len(index))  # from here on it counts for these images
         started = time.perf_counter()
-        requested = agent.act(views, sample=sampled)
+        requested = agent.act(views, sample=sampled, hard_share=hard_share)
         if task.device.type == "cuda":
             torch.cuda.synchronize(task.device)
         seconds = (time.perf_counter() - started) / len(index)
@@ -137,7 +139,8 @@ def _run(
     if is_saved(spec):
         about["trained_at"] = trained_at(spec, cell.seed)
         about["steps"] = protocol.steps if learner else None
-    depends = (_FORMAT, game, protocol.images, list(cell), about, pars[cell.ratio].table.digest)
+    hard_share = protocol.hard_share
+    depends = (_FORMAT, game, protocol.images, list(cell), about, pars[cell.ratio].table.digest, hard_share)
     name = f"{slug(cell.agent)}-seed-{cell.seed}-ratio-{cell.ratio:g}-{cell.mode}-{manifest.digest(depends)}.json"
     path = out / "cells" / name
     known = _read(path)
@@ -150,7 +153,8 @@ def _run(
             )
             found = _row(best, best.seeds.index(cell.seed))
         else:
-            found = play(agent, task, cell.ratio, sampled=sampled, images=protocol.images, seed=cell.seed)
+            how: dict[str, Any] = {"sampled": sampled, "seed": cell.seed, "hard_share": hard_share}
+            found = play(agent, task, cell.ratio, images=protocol.images, **how)
         known = replace(found, agent=cell.agent, mode=cell.mode, manifest=about)
         write_text(path, json.dumps(known.encode()))
     if played is not None:

@@ -58,9 +58,11 @@ def submit(folder: Path, agent: str, method: str, name: str, out: Path) -> Entry
     own = [result for result in found if result.agent == agent and result.mode == MODES[0]]
     if not own:
         raise BadInput(f"{folder} holds no agent {agent!r}: it has {', '.join(specs)}")
+    told = about["manifest"]
+    if told.get("hard_share", 1.0) != 1:
+        raise BadInput(f"{folder} was scored at hard share {told['hard_share']:g}: score again without --hard-share")
     if about.get("own_par"):
         raise BadInput(f"{folder} was scored against a par of your own: score again without --par")
-    told = about["manifest"]
     name = name or tables.short(agent)
     entry = Entry(name, method, str(told["game"]["env"]), tuple(replace(result, agent=name) for result in own), told)
     check(entry)

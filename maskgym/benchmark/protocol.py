@@ -31,6 +31,8 @@ class Protocol:
     """The environment's id."""
     keywords: dict[str, Any] = field(default_factory=dict)
     """Of the environment, but for split and ratio."""
+    hard_share: float = 1.0
+    """Share of the hidden patches that agents choose; the rest is hidden at random."""
 
 
 class Cell(NamedTuple):

@@ -225,10 +225,12 @@ def narrow(scores: Scores, ratio: float) -> dict[str, list[list[str]]]:
 def caption(scores: Scores, ratio: float) -> str:
     """What is hidden, on what, and against which par."""
     par, game = scores.pars[ratio], scores.manifest["game"]
+    share = scores.manifest.get("hard_share", 1.0)
+    hard = "" if share == 1 else f", {share:.0%} of them by score and the rest at random (hard share {share:g})"
     also = f", also from {', '.join(par['agents'])}" if par["agents"] else ""
     return (
         f"{game['env']}, {par['images']} {game['split']} images, ratio {ratio:g}: "
-        f"{par['hidden']} of {game['patches']} patches hidden in every mask. "
+        f"{par['hidden']} of {game['patches']} patches hidden in every mask{hard}. "
         f"Random masks {par['random']:.4f}, {par['name']} {par['reward']:.4f} "
         f"by {par['queries']} queries an image{also}."
     )

@@ -42,6 +42,8 @@ class Score(WhichGame):
     """Env steps that a learner is trained for."""
     train_at: Literal["env", "each"] = "env"
     """env: train at the environment's ratio, 0.75, and score the same policy at every ratio; each: train at each."""
+    hard_share: float = 1.0
+    """Share of the hidden patches that is taken by score; the rest is hidden at random, as in pre-training."""
     par: Path | None = None
     """A par file of your own; left out: the par that ships."""
     fresh: bool = False
@@ -63,19 +65,26 @@ class Score(WhichGame):
             raise BadInput("no agent is named: `maskgym agents` lists them")
         if min(self.seeds, self.steps) < 1:
             raise BadInput(f"seeds {self.seeds} and steps {self.steps} must be at least 1")
+        if not 0 <= self.hard_share <= 1:
+            raise BadInput(
+                f"hard_share {self.hard_share:g} is outside [0, 1]: 1 leaves every patch to the agent's scores"
+            )
         env, keywords = self.game()
         task = Task(Settings.of({**keywords, "split": self.split}))
         ratios, images = check_ratios(self.ratio, task), count_images(task, self.images)
         pars = {ratio: find(task, ratio, images, self.par) for ratio in ratios}
         specs = with_heuristics(self.agents)
-        protocol = Protocol(specs, ratios, self.seeds, images, self.steps, self.train_at, env, keywords)
+        protocol = Protocol(
+            specs, ratios, self.seeds, images, self.steps, self.train_at, env, keywords, self.hard_share
+        )
         check(protocol, task)
         settings = {"env": {"id": env, **keywords}, "split": self.split, "images": images, "ratio": list(ratios)}
         settings |= {"steps": self.steps, "train_at": self.train_at, "par": str(self.par or "")}
+        settings |= {"hard_share": self.hard_share}
         Folder(self.out, settings, self.fresh, ("cells", "agents", "score.*", results.NAME))
         found = self._play(protocol, task, pars)
         about: dict[str, Any] = {**manifest.machine(self.device), "game": manifest.game(task, env, images)}
-        about |= {"seeds": self.seeds, "steps": self.steps, "train_at": self.train_at}
+        about |= {"seeds": self.seeds, "steps": self.steps, "train_at": self.train_at, "hard_share": self.hard_share}
         about |= {"par": {f"{ratio:g}": str(par) for ratio, par in pars.items()}}
         about |= {"agents": {one.agent: one.manifest for one in found}}
         scores = tables.summarise(found, pars, about)

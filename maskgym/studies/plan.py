@@ -167,10 +167,11 @@ class _Source:
         return Job(name, "par", ("par", "--out", str(file), *words), file, needs, self.name)
 
     def score(self, method: Method, game: str, told: Options) -> Job:
-        """A method's agent plays the game that all share."""
+        """A method's agent plays the game that all share, hiding by score the share it does in pre-training."""
         name = f"{self.name}/{method.name}/{game}"
         agent, runs, needs = self._player(method)
-        own = {"seeds": runs} | {key: x for key, x in told.items() if key not in (*PAR, "reconstructor")}
+        own = {"seeds": runs, "hard_share": self.study.hard_share_of(method)}
+        own |= {key: x for key, x in told.items() if key not in (*PAR, "reconstructor")}
         words, before = self._game(self._played_on(told), own)
         par = str(self.out / self.name / f"{_par_of(game)}.safetensors")
         words = ("score", agent, "--out", str(self.out / name), "--par", par, *words)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from maskgym.pretrain.recipes import recipe
+from maskgym.masking import schedules
+from maskgym.pretrain.recipes import make_settings, recipe
 
 Options = dict[str, Any]  # of a command, with _ for -
 
@@ -90,6 +91,12 @@ class Study:
     def agent_of(self, method: Method) -> str:
         """Who masks when a method pre-trains: as it says, as the study says, as the recipe says."""
         return str((recipe(method.recipe) | self.pretrain_options(method)).get("agent", "random"))
+
+    def hard_share_of(self, method: Method) -> float:
+        """Share of the hidden patches that is taken by score when a method pre-trains, on average over its epochs."""
+        settings = make_settings("x", method.recipe, **self.pretrain_options(method))
+        share, epochs = schedules.parse(settings.hard_share), settings.epochs
+        return round(sum(share(epoch, epochs) for epoch in range(1, epochs + 1)) / epochs, 4)
 
     def stage(self, name: Any) -> Stage | None:
         """Find a stage by name."""

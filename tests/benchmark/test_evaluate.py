@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maskgym.benchmark import evaluate as evaluation
@@ -17,6 +18,7 @@ from maskgym.benchmark.evaluate import evaluate
 from maskgym.benchmark.protocol import Protocol, runs, track
 from maskgym.cli import run
 from maskgym.errors import BadInput
+from maskgym.masking.observation import from_observation
 
 FILES = {"score.csv", "score.json", "score.md", "score.png", "cells", "results.json", "settings.json"}
 
@@ -75,6 +77,28 @@ def test_a_result_tells_all_that_it_was_made_by(command, tmp_path, task, monkeyp
     assert told["par"]["0.5"].startswith("own par, par.safetensors (")
     assert told["agents"]["random"]["distribution"].startswith("maskgym ")
     assert (found.seeds, found.reward.shape, found.mask.shape) == ((0, 1, 2), (3, 6), (3, 6, 16))
+
+
+def test_at_a_hard_share_the_top_scores_are_hidden_and_the_rest_at_random(command, tmp_path, task, capsys):
+    images = task.fetch(np.arange(6))
+    seen = from_observation(task.observe(images))
+    scores = players.seat("gradient", task, 0.5, 0).score(seen).flatten(1)
+    for share in (1.0, 0.5):
+        out = tmp_path / f"{share}"
+        words = ["score", "gradient", *command[:-1], str(out), "--ratio", "0.5", "--hard-share", str(share)]
+        assert run(words) == 0
+        (found, *_), about = results.read(out)
+        assert about["manifest"]["hard_share"] == share
+        assert ("50% of them by score" in capsys.readouterr().out) == (share == 0.5)
+        assert ("hard share 0.5" in (out / "score.md").read_text()) == (share == 0.5)
+        assert (found.mask.sum(2) == 8).all()
+        top = torch.zeros(6, 16, dtype=torch.bool).scatter_(1, scores.topk(round(8 * share), 1).indices, True).numpy()
+        assert found.mask[:, top].all()
+        assert (found.mask == found.mask[0]).all() == (share == 1)
+    again = task.game_at(0.5).evaluate(images, torch.from_numpy(found.mask[0]).view(6, 4, 4)).reward
+    np.testing.assert_allclose(found.reward[0], again.numpy(), rtol=1e-4)  # of the mask that was really hidden
+    with pytest.raises(BadInput, match="hard share 0.5: score again without"):
+        run(["submit", str(out), "--agent", "gradient", "--method", "Edges come first", "--out", str(tmp_path / "x")])
 
 
 @pytest.mark.slow
@@ -224,6 +248,8 @@ def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks
         (["hpm:nowhere"], "no saved agent in nowhere"),
         (["loss-map?maks=3"], "no setting 'maks'"),
         (["variance", "--ratio", "1.5"], "ratio 1.5 is outside"),
+        (["variance", "--hard-share", "1.5"], "hard_share 1.5 is outside"),
+        (["variance", "--hard-share", "nan"], "hard_share nan is outside"),
         (["variance", "--images", "500"], "the test split has 128"),
         (["variance", "--seeds", "0"], "seeds 0"),
         (["variance", "--env", "MaskMIMSmal-v0"], "did you mean MaskMIMSmall-v0?"),

@@ -150,6 +150,30 @@ def test_whoever_masks_is_scored_in_the_game_that_all_share(jobs, tmp_path):
     assert after(jobs["data0/anew/score"], "--par") == after(jobs["data0/par"], "--out")
 
 
+def test_methods_are_scored_at_the_hard_share_they_hide_by_in_pre_training_unless_the_study_says_another(
+    study, tmp_path
+):
+    shares = {"random": "0.0", "shared": "0.7", "inside": "0.2625"}  # linear:0:0.5 over 20 epochs, on average
+    told = STUDY.replace(
+        'name = "inside"\nrecipe = "random"\n[method.pretrain]',
+        """name = "inside"
+recipe = "random"
+[method.pretrain]
+epochs = 20
+hard_share = "linear:0:0.5\"""",
+    )
+    for text, expected in (
+        (told, shares),
+        (told.replace("[score]", "[score]\nhard_share = 1"), dict.fromkeys(shares, "1")),
+    ):
+        study.write_text(text)
+        read = read_study(study)
+        _check(read)
+        jobs = {job.name: job for job in plan(read, tmp_path / "out")}
+        assert {name: after(jobs[f"data0/{name}/score"], "--hard-share") for name in shares} == expected
+        assert "--hard-share" not in jobs["data0/par"].words
+
+
 def test_several_games_may_be_played_each_with_its_own_par(study, tmp_path):
     told = STUDY.replace(
         "[score]", '[[score]]\nname = "relative"\nreward = "relative"\nreference = "reconstructor"\n[[score]]'
