@@ -78,10 +78,10 @@ def study(
     )
     gap = 4 + hard + rng.normal(0, 0.2, images)  # what there is to win is more on a harder image
     yield "mean", statistics.mean(ours), case.shift
-    yield "points", statistics.ratio_of_means(ours, gap), case.shift / 4
+    yield "points", statistics.mean(ours, gap), case.shift / 4
     yield "IQM", statistics.interquartile_mean(ours), case.shift
     yield "difference", statistics.difference(ours, theirs), case.shift
-    yield "difference in points", statistics.difference_of_ratios(ours, theirs, gap), case.shift / 4
+    yield "difference in points", statistics.difference(ours, theirs, gap), case.shift / 4
     chance = norm.cdf(case.shift / np.sqrt(2 * (case.run**2 + case.rest**2)))
     yield "P(improvement)", statistics.probability_of_improvement(ours, theirs), float(chance)
     if bootstrapped:

@@ -24,9 +24,23 @@ CLASSES: tuple[Colour, ...] = (
     (0, 158, 215), (230, 159, 0), (0, 158, 115), (204, 121, 167), (240, 228, 66), (213, 94, 0), (0, 114, 178),
     (140, 210, 250), (160, 220, 60), (200, 170, 130),
 )  # fmt: skip
+RULE, RANDOM, SCRATCH = (223, 226, 234), FAINT, (150, 111, 72)  # of charts: grid, random masks, a random start
+LINES: tuple[Colour, ...] = (  # of charts: everybody else, dark enough for paper and bright enough for a dark page
+    (0, 124, 189), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (0, 158, 215), (138, 99, 182),
+    (124, 146, 26),
+)  # fmt: skip
 COLOURED = ("red", "green", "blue")  # channels of a picture that is shown as it is
 _HEAT = np.array([[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]], np.float32)
 _TILE, _GAP, _MARGIN, _LINE = 208, 10, 18, 18  # pixels of a sheet
+
+
+def web(colour: Colour) -> str:
+    """Write a colour as pages and charts do.
+
+    >>> web((213, 94, 0))
+    '#d55e00'
+    """
+    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def window(image: np.ndarray) -> tuple[float, float]:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import isotonic_regression
 
+from maskgym import drawing
 from maskgym.benchmark.players import short
 from maskgym.benchmark.results import MODES
 from maskgym.benchmark.statistics import Interval
 from maskgym.benchmark.tables import Scores
+from maskgym.drawing import web
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK, QUIET, GRID = "#1f2430", "#8a90a0", "#e6e8ee"
-COLOURS = ("#bc3754", "#1f6f8b", "#e0a030", "#5b7f3b", "#7a5195", "#8a90a0", "#d2691e", "#2e8b8b", "#444a5c", "#c77cba")
-_FILLED, _EMPTY = "#bc3754", "#e9b7c2"  # deterministic, sampled
+INK, GRID = web(drawing.INK), web(drawing.RULE)
+COLOURS = [*map(web, drawing.LINES), web(drawing.FAINT), web(drawing.SCRATCH)]
+_FILLED, _EMPTY = COLOURS[1], web((246, 208, 179))  # deterministic, sampled
 
 
 def bars(scores: Scores, path: Path) -> None:
@@ -64,7 +67,7 @@ def bars(scores: Scores, path: Path) -> None:
 
 def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
     """Draw a line for each name, its interval a band; a single point gets whiskers."""
-    for (name, (x, line)), colour in zip(lines.items(), np.resize(COLOURS, len(lines)), strict=True):
+    for (name, (x, line)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
         value, low, high = np.array([one[:3] for one in line]).T
         label = plain_text(f"{name}, {line[0].runs} run{'s' * (line[0].runs != 1)}")
         if len(x) == 1:
@@ -78,18 +81,15 @@ def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) ->
 
 def named_points(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
     """Draw points with whiskers, joined where a name has several, each name written beside its last one."""
-    for (x, line), colour in zip(lines.values(), np.resize(COLOURS, len(lines)), strict=True):
+    columns: dict[int, list[tuple[float, float, str, str]]] = {}  # names that would be written over each other
+    for (name, (x, line)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
         value, low, high = np.array([one[:3] for one in line]).T
         panel.errorbar(x, value, yerr=[value - low, high - value], fmt="-o", ms=5, lw=1.6, color=colour, capsize=2)
-    ends = {name: (float(x[-1]), float(line[-1].value)) for name, (x, line) in lines.items()}
-    colours = dict(zip(lines, np.resize(COLOURS, len(lines)), strict=True))
-    columns: dict[int, list[str]] = {}  # names that would be written over each other
-    for name in sorted(ends, key=lambda name: ends[name][1]):
-        columns.setdefault(round(np.log2(1 + ends[name][0]) / 2), []).append(name)
-    for there in columns.values():
-        for name, height in zip(there, _apart([ends[name][1] for name in there], 3.6), strict=True):
-            how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colours[name]}
-            panel.annotate(plain_text(name), (ends[name][0], height), xytext=(9, 0), **how)
+        columns.setdefault(round(np.log2(1 + x[-1]) / 2), []).append((value[-1], x[-1], name, colour))
+    for there in map(sorted, columns.values()):
+        for (_, x, name, colour), height in zip(there, _apart([last for last, *_ in there], 3.6), strict=True):
+            how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colour}
+            panel.annotate(plain_text(name), (x, height), xytext=(9, 0), **how)
 
 
 def _apart(heights: list[float], gap: float) -> np.ndarray:

@@ -63,57 +63,49 @@ class Interval(NamedTuple):
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 
 
-def mean(scores: np.ndarray, level: float = 0.95) -> Interval:
-    """Mean over seeds of each seed's mean over its images, from scores (S, n), NaN where one is not defined."""
-    scores = _table(scores)
-    rows = _row_means(scores)
-    return _interval(float(np.nanmean(rows)) if len(rows) else float("nan"), [_influence(scores)], rows, level)
+def mean(scores: np.ndarray, over: np.ndarray | None = None, level: float = 0.95) -> Interval:
+    """Mean over seeds of each seed's mean over its images, from scores (S, n), NaN where one is not defined.
+
+    over: what there is to win on each image (n,). The mean of scores is divided by its mean, as points are, and its own
+    error is part of the interval.
+    """
+    return _compared([_table(scores)], over, level)
 
 
-def difference(ours: np.ndarray, theirs: np.ndarray, paired_seeds: bool = False, level: float = 0.95) -> Interval:
-    """Mean of ours (S, n) minus mean of theirs (R, n), on the same images.
+def difference(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    over: np.ndarray | None = None,
+    paired_seeds: bool = False,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of ours (S, n) minus mean of theirs (R, n), on the same images; over: as in `mean`.
 
     paired_seeds: row s of both belongs together (the same labelled cases, the same student), so S = R; otherwise
     both sides' seeds are drawn by themselves.
     """
     ours, theirs = _table(ours), _table(theirs)
     _same_images(ours, theirs)
-    if paired_seeds:
-        if len(ours) != len(theirs):
-            raise ValueError(f"{len(ours)} seeds against {len(theirs)}: paired seeds must be as many on both sides")
-        return mean(ours - theirs, level)
-    a, b = _row_means(ours), _row_means(theirs)
-    value = float(np.nanmean(a) - np.nanmean(b)) if len(a) and len(b) else float("nan")
-    return _interval(value, [_influence(ours), -_influence(theirs)], (a[:, None] - b[None]).ravel(), level)
+    if not paired_seeds:
+        return _compared([ours, theirs], over, level)
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} seeds against {len(theirs)}: paired seeds must be as many on both sides")
+    return mean(ours - theirs, over, level)
 
 
-def ratio_of_means(above: np.ndarray, below: np.ndarray, level: float = 0.95) -> Interval:
-    """Mean of `above` (S, n) over the mean of `below` (n,) of the same images, both uncertain: points.
-
-    An error of the denominator is part of the interval.
-    """
-    above, below = _table(above), np.asarray(below, float)
-    if not below.mean() > 0:
-        return UNKNOWN._replace(runs=len(above))
-    value = float(above.mean() / below.mean())
-    return _interval(value, [(above - value * below) / below.mean()], above.mean(1) / below.mean(), level)
-
-
-def difference_of_ratios(
-    ours: np.ndarray, theirs: np.ndarray, below: np.ndarray, paired_seeds: bool = False, level: float = 0.95
-) -> Interval:
-    """Mean of ours (S, n) minus that of theirs (R, n), over the mean of `below` (n,): two agents' points compared."""
-    ours, theirs, below = _table(ours), _table(theirs), np.asarray(below, float)
-    _same_images(ours, theirs)
-    if not below.mean() > 0:
-        return UNKNOWN._replace(runs=min(len(ours), len(theirs)))
-    if paired_seeds:
-        return ratio_of_means(ours - theirs, below, level)
-    gap = below.mean()
-    one, other = ours.mean() / gap, theirs.mean() / gap
-    tables = [(ours - one * below) / gap, -(theirs - other * below) / gap]
-    rows = (ours.mean(1)[:, None] - theirs.mean(1)[None]).ravel() / gap
-    return _interval(float(one - other), tables, rows, level)
+def _compared(sides: Sequence[np.ndarray], over: np.ndarray | None, level: float) -> Interval:
+    """One side, or one minus another, each (S, n), over what there is to win (n,)."""
+    there = np.ones(sides[0].shape[1]) if over is None else np.asarray(over, float)
+    gap = there.mean()
+    rows = [_row_means(side) / gap for side in sides] if gap > 0 else []
+    if not rows or not all(map(len, rows)):
+        return UNKNOWN._replace(runs=min(map(len, rows or sides)))
+    values = [row.mean() for row in rows]
+    tables = [(_influence(side) - value * there) / gap for side, value in zip(sides, values, strict=True)]
+    if len(sides) == 1:
+        return _interval(float(values[0]), tables, rows[0], level)
+    pairs = (rows[0][:, None] - rows[1][None]).ravel()
+    return _interval(float(values[0] - values[1]), [tables[0], -tables[1]], pairs, level)
 
 
 def interquartile_mean(scores: np.ndarray, level: float = 0.95) -> Interval:
@@ -145,7 +137,7 @@ def probability_of_improvement(
     one, other = ours[:, None], theirs[None]
     beats = np.where(np.isnan(one - other), np.nan, (one > other) + 0.5 * (one == other))  # (S, R, n)
     pairs = beats.reshape(-1, beats.shape[2])
-    tables = [_influence(_mean_of_known(beats, axis)) for axis in (1, 0)]
+    tables = [_influence(mean_of_known(beats, axis)) for axis in (1, 0)]
     # Either table carries the whole effect of an image: half of it each is what they carry together.
     halves = [table - 0.5 * table.mean(0) for table in tables]
     found = _interval(mean(pairs).value, halves, _row_means(pairs), level)
@@ -217,7 +209,8 @@ def _row_means(scores: np.ndarray) -> np.ndarray:
     return _influence(scores).mean(1)
 
 
-def _mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean along an axis of what is defined; NaN where nothing is."""
     known = ~np.isnan(values)
     count = known.sum(axis)
     return np.where(count > 0, np.where(known, values, 0.0).sum(axis) / np.maximum(count, 1), np.nan)

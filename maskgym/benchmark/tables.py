@@ -22,10 +22,10 @@ from maskgym.benchmark.statistics import (
     FEWEST,
     UNKNOWN,
     Interval,
-    difference_of_ratios,
+    difference,
     interquartile_mean,
+    mean,
     probability_of_improvement,
-    ratio_of_means,
 )
 from maskgym.files import write_text
 
@@ -123,7 +123,7 @@ def line(result: Result, known: NamedPar) -> Line:
         track=track(float(result.queries.max()), result.white_box),
         runs=len(result.seeds),
         trained_at=result.manifest.get("trained_at"),
-        points=ratio_of_means(100 * (result.reward - random), highest - random),
+        points=mean(100 * (result.reward - random), highest - random),
         points_iqm=interquartile_mean(points_of_each(result.reward, random, highest)),
         reward=_mean(result.reward),
         lesion_cover=float(np.nanmean(cover)) if not np.isnan(cover).all() else float("nan"),
@@ -137,9 +137,9 @@ def line(result: Result, known: NamedPar) -> Line:
 def compare(one: Result, other: Result, known: NamedPar) -> Comparison:
     """Put one result against another of the same game; the seeds of both are drawn by themselves."""
     gap = known.table.reward.astype(float) - known.table.random.astype(float)
-    difference = difference_of_ratios(100 * one.reward, 100 * other.reward, gap)
+    points = difference(100 * one.reward, 100 * other.reward, gap)
     improvement = probability_of_improvement(one.reward, other.reward)
-    return Comparison(one.agent, other.agent, one.ratio, difference, improvement)
+    return Comparison(one.agent, other.agent, one.ratio, points, improvement)
 
 
 def write(scores: Scores, results: Sequence[Result], pars: Pars, out: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -189,13 +189,15 @@ def _kept(out: Path) -> Study:
 
 
 def _check(study: Study) -> None:
-    """Check every value by what the commands are made from."""
-    from maskgym.commands.par import Par
-    from maskgym.commands.score import Score
-    from maskgym.commands.train import Train
+    """Let every command of the study read its words."""
+    from maskgym.cli import COMMANDS, parse
     from maskgym.studies.check import check
 
-    check(study, {"train": Train, "score": Score, "par": Par})
+    def understood(job: Job) -> Any:
+        length = 2 if " ".join(job.words[:2]) in COMMANDS else 1
+        return parse(" ".join(job.words[:length]), list(job.words[length:]))
+
+    check(study, understood)
 
 
 def _clear(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 from maskgym.errors import BadInput
 from maskgym.pretrain.report import read as read_lesions
 from maskgym.report import charts
-from maskgym.report.load import WAITING, Findings, Trained, read_json
-from maskgym.report.page import Block, Field, Gallery, Picture, Rows, Section, chart, notes
+from maskgym.report.load import WAITING, Findings, Runs
+from maskgym.report.page import Block, Field, Section, chart, gallery, notes, table
+from maskgym.report.pictures import Picture
 from maskgym.studies.plan import Job
+from maskgym.studies.results import Trained, measure, read_json
 
 _AXES = ("data", "seed", "split_file", "out", "weights", "label_share", "label_seed")  # what a study varies by itself
 _ORDER = ("split", "reconstructor", "policy", "par", "score", "control", "pretrain", "finetune")
@@ -24,68 +27,62 @@ def pre_training(found: Findings, palette: dict[str, str]) -> Section:
     drawn, last = [], []
     for place in dict.fromkeys(run.job.place for run in found.pretrained):
         name = found.names.get(place, place)
-        by_method = {method: found.pretrainings(method, place) for method in found.methods}
-        lines = {method: [one for run in runs if (one := _held_out(run))] for method, runs in by_method.items()}
-        lines = {method: runs for method, runs in lines.items() if runs}
-        if lines:
-            title = f"{name}: held-out reconstruction"
-            told = (title, lines, palette, "share of the pre-training", "loss / loss of the patch mean")
-            drawn.append(chart(f"pretraining-{place}", title, charts.curves, *told))
+        by_method = {method: runs for method in found.methods if (runs := found.pretrainings(method, place))}
+        lines = {method: lines for method, runs in by_method.items() if (lines := list(_held_out(runs)))}
+        title = f"{name}: held-out reconstruction"
+        told = (title, lines, palette, "share of the pre-training", "loss / loss of the patch mean")
+        drawn += [chart(f"pretraining-{place}", title, charts.curves, *told)] if lines else []
         for method, runs in by_method.items():
-            for file in sorted((runs[0].folder / "pictures").glob("*.png"))[-1:] if runs else []:
+            for file in sorted((runs[0].folder / "pictures").glob("*.png"))[-1:]:
                 alt = f"{name}, {method}, seed {runs[0].job.seed}"
                 last.append(Picture(f"rebuilt-{place}-{method}", alt, file))
-    blocks: list[Block] = []
-    if drawn:
-        told_of = (
-            "Loss on hidden patches of val images under random masks, over the loss of guessing each patch's mean: "
-            "below 1 is better than that guess. Methods with other targets or ratios are not comparable in height."
-        )
-        blocks.append(Gallery(told_of, tuple(drawn)))
-    if last:
-        caption = "Rebuilt val images at the end of pre-training: image, what is left of it, rebuilt, error."
-        blocks.append(Gallery(caption, tuple(last), folded=True))
-    return Section("Pre-training", 2, blocks + _passes(found) + _lesions(found))
+    about = (
+        "Loss on hidden patches of val images under random masks, over the loss of guessing each patch's mean: "
+        "below 1 is better than that guess. Methods with other targets or ratios are not comparable in height."
+    )
+    caption = "Rebuilt val images at the end of pre-training: image, what is left of it, rebuilt, error."
+    pictures = gallery(about, drawn) + gallery(caption, last, folded=True)
+    return Section("Pre-training", 2, pictures + _passes(found) + _lesions(found))
 
 
-def _held_out(run: Trained) -> charts.Line | None:
-    rows = [
-        (row["step"], row["held-out loss"] / row["patch mean"])
-        for row in run.curve
-        if row.get("patch mean") and "held-out loss" in row and "step" in row
-    ]
-    last = _steps(run)
-    return (np.array(rows)[:, 0] / last, np.array(rows)[:, 1]) if rows and last else None
+def _held_out(runs: Runs) -> Iterator[charts.Line]:
+    for run in runs:
+        known = [row for row in run.curve if row.get("patch mean") and {"held-out loss", "step"} <= row.keys()]
+        if known and (last := _last(run, "step")):
+            step, loss, guess = (
+                np.array([row[name] for row in known]) for name in ("step", "held-out loss", "patch mean")
+            )
+            yield step / last, loss / guess
 
 
-def _steps(run: Trained) -> float:
-    return max((row.get("step", 0.0) for row in run.curve), default=0.0)
+def _last(run: Trained, name: str) -> float:
+    """The highest value of a column of a run's curve."""
+    return max((row.get(name, 0.0) for row in run.curve), default=0.0)
 
 
 def _passes(found: Findings) -> list[Block]:
     """Images that went through a network for each method: what its masks cost beside random ones."""
-    rows, totals = [], {}
+    counts, totals = {}, {}
     for method in found.methods:
         for run in found.pretrainings(method)[:1]:
-            student = _steps(run) * float(run.settings.get("batch", 0))
+            student = _last(run, "step") * float(run.settings.get("batch", 0))
             asked = student / float(run.settings.get("score_every") or 1) if run.settings.get("teacher") else 0.0
-            queries = max((row.get("queries", 0.0) for row in run.curve), default=0.0) or asked
-            before = sum(_stage_passes(found, job) for job in _stages(found, run.job))
-            totals[method] = 3 * student + queries + before  # a backward is worth two forwards
-            rows.append((method, student, queries, before))
-    if not rows or not any(totals.values()):
-        return []
-    least = totals.get("random") or min(total for total in totals.values() if total)
-    fields = tuple(
-        (Field(method), *(Field(f"{value:,.0f}") for value in counts), Field(f"{totals[method] / least:.2f}"))
-        for method, *counts in rows
-    )
+            queries = _last(run, "queries") or asked
+            beforehand = sum(_stage_passes(job) for job in _stages(found, run.job))
+            counts[method] = (student, queries, beforehand)
+            totals[method] = 3 * student + queries + beforehand  # a backward is worth two forwards
+    least = totals.get("random") or min(filter(None, totals.values()), default=0.0)
     caption = (
         "Images that went through a network, of one seed: trained on by the student, asked of a teacher or a frozen "
         "network for masks, and spent on reconstructors and policies beforehand (those that several share counted in "
         "full). Cost: forwards in all, a backward counting as two, over those of random masks."
     )
-    return [Rows(caption, ("method", "student", "asked for masks", "beforehand", "cost"), fields)]
+    rows = [
+        [method, *(f"{value:,.0f}" for value in counts[method]), f"{total / least:.2f}"]
+        for method, total in totals.items()
+        if least
+    ]
+    return table(caption, ("method", "student", "asked for masks", "beforehand", "cost"), rows)
 
 
 def _stages(found: Findings, job: Job) -> list[Job]:
@@ -100,20 +97,15 @@ def _stages(found: Findings, job: Job) -> list[Job]:
     return list(every.values())
 
 
-def _stage_passes(found: Findings, job: Job) -> float:
+def _stage_passes(job: Job) -> float:
     """A reconstructor's steps are forwards and backwards of a batch; a policy's env steps a forward each."""
-    settings = read_json(job.leaves.parent / "settings.json")
-    steps, batch = _option(job, "steps", settings), _option(job, "batch", settings)
-    return 3 * steps * (batch or 32) if job.kind == "reconstructor" else steps
+    settings, words = read_json(job.leaves.parent / "settings.json"), dict(zip(job.words, job.words[1:], strict=False))
 
+    def option(name: str) -> float:
+        told = words.get(f"--train.{name}", words.get(f"--{name}", settings.get(name, 0)))
+        return float(np.nan_to_num(measure(str(told).replace("_", ""))))
 
-def _option(job: Job, name: str, settings: dict[str, Any]) -> float:
-    words = dict(zip(job.words, job.words[1:], strict=False))
-    told = words.get(f"--train.{name}", words.get(f"--{name}", settings.get(name, 0)))
-    try:
-        return float(str(told).replace("_", ""))
-    except ValueError:
-        return 0.0
+    return 3 * option("steps") * (option("batch") or 32) if job.kind == "reconstructor" else option("steps")
 
 
 def _lesions(found: Findings) -> list[Block]:
@@ -126,13 +118,13 @@ def _lesions(found: Findings) -> list[Block]:
                 struck, among, random = np.mean(counted, 0)
                 times = f"{struck / random:.2f}" if random else "-"
                 told = (f"{100 * struck:.1f} %", f"{100 * random:.1f} %", times, f"{100 * among:.1f} %")
-                rows.append((Field(method), Field(found.names[place]), *map(Field, told), Field(str(len(counted)))))
+                rows.append([method, found.names[place], *told, str(len(counted))])
     caption = (
         "Did the masks hit lesions? All epochs together, mean over seeds. The labels were counted for this table; "
         "no agent saw them."
     )
     headings = ("method", "data", "lesion among hidden", "lesion among all", "times random", "hidden of all lesion")
-    return [Rows(caption, (*headings, "seeds"), tuple(rows))] if rows else []
+    return table(caption, (*headings, "seeds"), rows)
 
 
 def _counted(run: Trained) -> tuple[float, float, float] | None:
@@ -142,11 +134,9 @@ def _counted(run: Trained) -> tuple[float, float, float] | None:
         hidden, struck, visible, missed = (
             sum(row[name] for row in epochs) for name in ("hidden", "hidden lesion", "visible", "visible lesion")
         )
-    except (BadInput, KeyError, ValueError, TypeError):
+        return struck / hidden, struck / (struck + missed), (struck + missed) / (hidden + visible)
+    except (BadInput, KeyError, ValueError, TypeError, ZeroDivisionError):
         return None
-    if not hidden or not struck + missed:
-        return None
-    return struck / hidden, struck / (struck + missed), (struck + missed) / (hidden + visible)
 
 
 def times(found: Findings) -> Section:
@@ -155,34 +145,26 @@ def times(found: Findings) -> Section:
     for job in found.jobs:
         if found.records[job.name]["state"] == "finished":
             spent[job.method or "all methods"][job.kind].append(float(found.records[job.name]["seconds"]))
-    ordered = [kind for kind in _ORDER if any(kind in row for row in spent.values())]
-    methods = [method for method in [*found.methods, "all methods"] if method in spent]
+    kinds = [kind for kind in _ORDER if any(kind in row for row in spent.values())]
+    methods = [method for method in (*found.methods, "all methods") if method in spent]
     if not methods:
-        return Section("Time", 2)
-    means = {method: {stage: float(np.mean(values)) for stage, values in spent[method].items()} for method in methods}
-    rows = tuple(
-        (
-            Field(method),
-            *(
-                Field(_clock(means[method][kind]), f"x {len(spent[method][kind])}")
-                if kind in means[method]
-                else Field("-")
-                for kind in ordered
-            ),
-            Field(_clock(sum(map(sum, spent[method].values())))),
-        )
-        for method in methods
-    )
+        return Section("Time", 2, [])
+    means = {method: {kind: float(np.mean(each)) for kind, each in spent[method].items()} for method in methods}
+    rows = []
+    for method in methods:
+        each = spent[method]
+        fields = [Field(_clock(means[method][kind]), f"x {len(each[kind])}") if kind in each else "-" for kind in kinds]
+        rows.append([method, *fields, _clock(sum(map(sum, each.values())))])
     caption = (
         "Mean time of a job by stage, and how many jobs; the last column is the sum of all. Jobs that ran side by side "
         "slowed each other down. All methods: what several use is made once."
     )
     scale, unit = (60.0, "minutes") if max(sum(row.values()) for row in means.values()) > 120 else (1.0, "seconds")
-    bars = {method: {stage: value / scale for stage, value in means[method].items()} for method in methods}
-    told = ("One seed, one label share", bars, ordered, unit)
+    bars = {method: {kind: value / scale for kind, value in row.items()} for method, row in means.items()}
+    told = ("One seed, one label share", bars, kinds, unit)
     picture = chart("times", "Mean time of each stage by method", charts.stacked, *told)
-    table = Rows(caption, ("method", *ordered, "all jobs"), rows)
-    return Section("Time", 2, [table, Gallery("Mean time of each stage.", (picture,))])
+    headings = ("method", *kinds, "all jobs")
+    return Section("Time", 2, table(caption, headings, rows) + gallery("Mean time of each stage.", [picture]))
 
 
 def _clock(seconds: float) -> str:
@@ -190,9 +172,9 @@ def _clock(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.0f} s"
-    return (
-        f"{whole // 60} min {whole % 60:02d} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    )
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def settings(found: Findings) -> Section:
@@ -205,45 +187,46 @@ def settings(found: Findings) -> Section:
                 if key not in _AXES:
                     told.setdefault(key, {}).setdefault(run.job.method, set()).add(value)
         methods = [method for method in found.methods if any(run.job.method == method for run in runs)]
-        same = {key: next(iter(every)) for key, row in told.items() if len(every := set().union(*row.values())) == 1}
-        same = {key: value for key, value in same.items() if set(told[key]) == set(methods)}
+        same = {
+            key: min(values)
+            for key, row in told.items()
+            if len(values := set().union(*row.values())) == 1 and set(row) == set(methods)
+        }
         differ = [key for key in told if key not in same]
-        if differ:
-            rows = tuple(
-                (Field(method), *(Field(" or ".join(sorted(told[key].get(method, {"-"}))) or "-") for key in differ))
-                for method in methods
-            )
-            blocks.append(Rows(f"Settings of {title} in which methods differ.", ("method", *differ), rows, words=True))
-        if same:
-            rows = tuple((Field(key), Field(value or "-")) for key, value in same.items())
-            blocks.append(Rows(f"Settings of {title} that all share.", ("setting", "value"), rows, True, words=True))
+        rows = [
+            [method, *(" or ".join(sorted(told[key].get(method, {"-"}))) or "-" for key in differ)]
+            for method in (methods if differ else ())
+        ]
+        blocks += table(f"Settings of {title} in which methods differ.", ("method", *differ), rows, words=True)
+        common = [[key, value or "-"] for key, value in same.items()]
+        caption = f"Settings of {title} that all share."
+        blocks += table(caption, ("setting", "value"), common, folded=True, words=True)
     noted: dict[str, set[str]] = defaultdict(set)
     for record in found.records.values():
         for name, value in record.get("versions", {}).items():
             noted[name].add(str(value))
     versions = ", ".join(f"{name} {' or '.join(sorted(values))}" for name, values in noted.items())
-    return Section("Settings", 2, [*blocks, notes(f"Versions: {versions or 'not noted'}.")])
+    return Section("Settings", 2, blocks + notes(f"Versions: {versions or 'not noted'}."))
 
 
-def _flat(told: dict[str, Any], before: str = "") -> dict[str, str]:
+def _flat(told: dict[str, Any], above: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in told.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{before}{key}.")
+            flat |= _flat(value, f"{above}{key}.")
         elif isinstance(value, str) and value.startswith("/"):
-            flat[before + key] = Path(value).name  # where it lay on the machine says nothing to a reader
+            flat[above + key] = Path(value).name  # where it lay on the machine says nothing to a reader
         else:
-            flat[before + key] = "" if value is None or value == {} else str(value)
+            flat[above + key] = "" if value is None or value == {} else str(value)
     return flat
 
 
 def unfinished(found: Findings) -> Section:
     """Name what is missing."""
     waiting = Counter(name.rpartition("/seed")[0] for name, why in found.unfinished.items() if why == WAITING)
-    rows = [(Field(name), Field(why)) for name, why in found.unfinished.items() if why != WAITING]
-    rows += [(Field(f"{name}, {count} job{'s' * (count > 1)}"), Field(WAITING)) for name, count in waiting.items()]
-    table = Rows("Jobs without a result, and why.", ("job", "why"), tuple(rows), words=True)
-    return Section("Not finished", 2, [table])
+    rows = [[name, why] for name, why in found.unfinished.items() if why != WAITING]
+    rows += [[f"{name}, {count} job{'s' * (count > 1)}", WAITING] for name, count in waiting.items()]
+    return Section("Not finished", 2, table("Jobs without a result, and why.", ("job", "why"), rows, words=True))
 
 
 def how_made(found: Findings) -> Section:
@@ -263,4 +246,4 @@ def how_made(found: Findings) -> Section:
         told.append(
             "Fine-tunings of one pre-trained network on several draws of labels are averaged before anything else."
         )
-    return Section("How the numbers were made", 2, [notes(*told)])
+    return Section("How the numbers were made", 2, notes(*told))

@@ -1,42 +1,29 @@
-"""Read what a study left: finished runs, records of its jobs, points. Whatever is missing is missing."""
+"""Read what a study left: finished runs, records of its jobs, points."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maskgym.benchmark.statistics import Interval
+from maskgym.benchmark.statistics import Interval, mean_of_known
 from maskgym.errors import BadInput
 from maskgym.studies.job import Record, state
 from maskgym.studies.plan import Job, plan
 from maskgym.studies.read import KEPT, read_study
+from maskgym.studies.results import Trained, fine_tunings, measure, read_json
 from maskgym.studies.study import Study
 
 WAITING = "not run yet"
 _MANY = ("msd", "folder")  # layouts of many data sets: the folder tells which
+Runs = list[Trained]
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished fine-tuning with its scores, or a finished pre-training without."""
-
-    job: Job
-    folder: Path
-    settings: dict[str, Any]
-    curve: list[dict[str, float]]
-    """The rows of its metrics.csv, without what is empty."""
-    scores: dict[str, Any] = field(default_factory=dict)
-    label_seed: int | None = None
-
-
-@dataclass
 class Findings:
     """Everything a report is made from."""
 
@@ -46,8 +33,8 @@ class Findings:
     records: dict[str, Record]
     names: dict[str, str]
     """What each data set with results is called, by its folder."""
-    tuned: list[Trained]
-    pretrained: list[Trained]
+    tuned: Runs
+    pretrained: Runs
     points: dict[tuple[str, str, str], tuple[Interval, Interval, float]]
     """(data set, method, name of the score) -> points, mean reward, share hidden."""
     unfinished: dict[str, str]
@@ -58,17 +45,28 @@ class Findings:
         """In the order of the study file."""
         return [method.name for method in self.study.methods]
 
-    @property
+    @cached_property
     def shares(self) -> list[float]:
         """Of all finished fine-tunings, from few labels to many."""
         return sorted({run.job.share for run in self.tuned})
 
-    def chosen(self, place: str, method: str, share: float) -> list[Trained]:
-        """Pick the finished fine-tunings of one method, seed by seed."""
-        found = [run for run in self.tuned if (run.job.place, run.job.method, run.job.share) == (place, method, share)]
-        return sorted(found, key=lambda run: (run.job.seed, run.label_seed or 0))
+    @cached_property
+    def columns(self) -> dict[tuple[str, float], dict[str, Runs]]:
+        """The finished fine-tunings of each data set and label share by method, those of a method seed by seed."""
+        found = {(place, share): self._by_method(place, share) for place in self.names for share in self.shares}
+        return {column: by_method for column, by_method in found.items() if by_method}
 
-    def pretrainings(self, method: str, place: str = "") -> list[Trained]:
+    def _by_method(self, place: str, share: float) -> dict[str, Runs]:
+        there = [run for run in self.tuned if (run.job.place, run.job.share) == (place, share)]
+        there.sort(key=lambda run: (run.job.seed, run.label_seed or 0))
+        found = {method: [run for run in there if run.job.method == method] for method in self.methods}
+        return {method: runs for method, runs in found.items() if runs}
+
+    def chosen(self, place: str, method: str, share: float) -> Runs:
+        """Pick the finished fine-tunings of one method."""
+        return self.columns.get((place, share), {}).get(method, [])
+
+    def pretrainings(self, method: str, place: str = "") -> Runs:
         """Pick the finished pre-trainings of one method, on one data set or on all."""
         return [run for run in self.pretrained if run.job.method == method and place in ("", run.job.place)]
 
@@ -80,14 +78,8 @@ def load(folder: Path) -> Findings:
     study = read_study(folder / KEPT)
     jobs = plan(study, folder)
     records = {job.name: state(folder, job) for job in jobs}
-    tuned, damaged = [], {}
-    for job in jobs:
-        for draw, home in job.folders.items() if job.kind == "finetune" and job.leaves.exists() else ():
-            scores = read_json(home / "scores.json")
-            if _sound(scores):
-                tuned.append(_trained(job, home, scores, draw))
-            else:
-                damaged[job.name] = "its scores.json is damaged"
+    there = list(fine_tunings(jobs))
+    tuned = [run for run in there if run.scores]
     if not tuned:
         wrong = sum(told["state"] == "failed" for told in records.values())
         failed = f" and {wrong} failed" if wrong else ""
@@ -100,67 +92,23 @@ def load(folder: Path) -> Findings:
         for job in jobs
         if job.name not in done and (job.kind == "finetune" or records[job.name]["state"] == "failed")
     }
-    ratios = {method.name: str(study.pretrain_options(method).get("ratio", "0.75")) for method in study.methods}
+    finished = [job for job in jobs if records[job.name]["state"] == "finished"]
+    played = {
+        (job.place, job.method, job.name.rpartition("/")[2]): _played(job, study) for job in jobs if job.kind == "score"
+    }
+    places = {run.job.place for run in tuned}
     specs = {f"data{number}": spec for number, spec in enumerate(study.data)}
-    places = sorted({run.job.place for run in tuned}, key=list(specs).index)
     return Findings(
         folder=folder,
         study=study,
         jobs=jobs,
         records=records,
-        names=_names({place: specs[place] for place in places}),
+        names=_names({place: spec for place, spec in specs.items() if place in places}),
         tuned=tuned,
-        pretrained=[
-            _trained(job, job.leaves.parent)
-            for job in jobs
-            if job.kind == "pretrain" and records[job.name]["state"] == "finished"
-        ],
-        points={
-            (job.place, job.method, job.name.rpartition("/")[2]): found
-            for job in jobs
-            if job.kind == "score" and (found := _played(read_json(job.leaves), job, ratios[job.method]))
-        },
-        unfinished=missing | damaged,
+        pretrained=[Trained(job, job.leaves.parent) for job in finished if job.kind == "pretrain"],
+        points={key: found for key, found in played.items() if found is not None},
+        unfinished=missing | {run.job.name: "its scores.json is damaged" for run in there if not run.scores},
     )
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Read an object; nothing where there is none."""
-    try:
-        told = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _trained(job: Job, folder: Path, scores: dict[str, Any] | None = None, draw: int | None = None) -> Trained:
-    settings, curve = read_json(folder / "settings.json"), _curve(folder / "metrics.csv")
-    return Trained(job, folder, settings, curve, scores or {}, draw)
-
-
-def _sound(scores: dict[str, Any]) -> bool:
-    """Whether there is a table of measures for at least one patient."""
-    patients = scores.get("patients")
-    return isinstance(patients, dict) and bool(patients) and all(isinstance(one, dict) for one in patients.values())
-
-
-def _curve(file: Path) -> list[dict[str, float]]:
-    """Read a table of numbers; the last row of a run that was killed may be cut."""
-    try:
-        with file.open(newline="") as table:
-            return [
-                {name: float(text) for name, text in row.items() if _is_number(text)} for row in csv.DictReader(table)
-            ]
-    except (OSError, csv.Error, UnicodeDecodeError):
-        return []
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        float(text)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _why(told: Record, folder: Path) -> str:
@@ -178,36 +126,36 @@ def _names(data: dict[str, str]) -> dict[str, str]:
         whole = f"{layout} {Path(folder).name}" if folder else layout
         brief = whole if layout in _MANY else layout
         forms[place] = (brief, whole, f"{whole} ({options})" if options else whole, f"{place} {whole}")
+    every = list(zip(*forms.values(), strict=True))
     return {
-        place: next((form for n, form in enumerate(own) if _once(form, n, forms.values())), own[-1])
+        place: next(form for form, others in zip(own, every, strict=True) if others.count(form) == 1)
         for place, own in forms.items()
     }
 
 
-def _once(form: str, n: int, forms: Iterable[tuple[str, ...]]) -> bool:
-    return [other[n] for other in forms].count(form) == 1
-
-
-def _played(scored: dict[str, Any], job: Job, wanted: str) -> tuple[Interval, Interval, float] | None:
+def _played(job: Job, study: Study) -> tuple[Interval, Interval, float] | None:
     """One agent in what `maskgym score` wrote, at the ratio it pre-trains with, or the highest that was played."""
+    method = next(method for method in study.methods if method.name == job.method)
+    usual = str(study.pretrain_options(method).get("ratio", "0.75"))
     try:
-        lines = [line for line in scored["lines"] if line["mode"] == "deterministic"]
-        names = list(dict.fromkeys(line["agent"] for line in lines))
+        lines = [line for line in read_json(job.leaves)["lines"] if line["mode"] == "deterministic"]
+        names = [line["agent"] for line in lines]
         agent = job.words[1]
         own = agent if agent in names else next(name for name in names if name not in ("random", "variance"))
-        ratios = sorted(line["ratio"] for line in lines if line["agent"] == own)
-        ratio = next((ratio for ratio in ratios if f"{ratio:g}" == wanted), ratios[-1])
-        line = next(line for line in lines if (line["agent"], line["ratio"]) == (own, ratio))
-        told = line["points"]
-        known = [told[name] for name in ("value", "low", "high")] if isinstance(told, dict) else told[:3]
-        value, low, high = (math.nan if part is None else float(part) for part in known)
-        reward = float(line.get("reward") or math.nan)
+        ratios = {f"{line['ratio']:g}": line for line in sorted(lines, key=_ratio) if line["agent"] == own}
+        line = ratios.get(usual) or list(ratios.values())[-1]
+        points = Interval(*(measure(line["points"][name]) for name in ("value", "low", "high")))
     except (KeyError, TypeError, IndexError, StopIteration, ValueError):
         return None
-    return Interval(value, low, high), Interval(reward, reward, reward), ratio
+    reward = measure(line.get("reward"))
+    return points, Interval(reward, reward, reward), line["ratio"]
 
 
-def array(runs: list[Trained], value: Any) -> tuple[np.ndarray, list[int], list[str]]:
+def _ratio(line: dict[str, Any]) -> float:
+    return float(line["ratio"])
+
+
+def array(runs: Runs, value: Callable[[dict[str, Any]], float]) -> tuple[np.ndarray, list[int], list[str]]:
     """Line scores up, a row a seed: values (S, n) with NaN where one is not defined, seeds, patients.
 
     Fine-tunings of one seed on several draws of labels are averaged first: they share its pre-training.
@@ -218,6 +166,5 @@ def array(runs: list[Trained], value: Any) -> tuple[np.ndarray, list[int], list[
     for place, seed in enumerate(seeds):
         drawn = [run.scores["patients"] for run in runs if run.job.seed == seed]
         values = np.array([[value(one.get(patient, {})) for patient in patients] for one in drawn], float)
-        there = ~np.isnan(values)
-        rows[place] = np.where(there.any(0), np.where(there, values, 0).sum(0) / np.maximum(there.sum(0), 1), np.nan)
+        rows[place] = mean_of_known(values, 0)
     return rows, seeds, patients

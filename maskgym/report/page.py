@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 from maskgym.benchmark.statistics import Interval
+from maskgym.report.pictures import Picture
 
 
-@dataclass(frozen=True)
-class Field:
+class Field(NamedTuple):
     """What a field of a table says, and what stands smaller below it."""
 
     text: str
@@ -20,37 +20,23 @@ class Field:
 
 
 @dataclass(frozen=True)
+class Notes:
+    """A paragraph, or with several lines a list."""
+
+    lines: tuple[str, ...]
+    kind: ClassVar = "notes"
+
+
+@dataclass(frozen=True)
 class Rows:
     """A table; the first column names the row."""
 
     caption: str
     headings: tuple[str, ...]
-    rows: tuple[tuple[Field, ...], ...]
+    rows: list[list[Field]]
     folded: bool = False
     words: bool = False  # its fields are text and not numbers
-    kind: str = "rows"
-
-
-@dataclass(frozen=True)
-class Notes:
-    """A paragraph, or with several lines a list."""
-
-    lines: tuple[str, ...]
-    kind: str = "notes"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A chart, to be drawn in a theme, or the file of a picture; its name is the file's beside the Markdown."""
-
-    name: str
-    alt: str
-    source: Callable[..., bytes] | Path
-
-    @property
-    def is_chart(self) -> bool:
-        """Whether it is drawn here."""
-        return not isinstance(self.source, Path)
+    kind: ClassVar = "rows"
 
 
 @dataclass(frozen=True)
@@ -58,25 +44,25 @@ class Gallery:
     """Pictures that stand side by side where there is room."""
 
     caption: str
-    pictures: tuple[Picture, ...]
+    pictures: list[Picture]
     folded: bool = False
-    kind: str = "gallery"
+    kind: ClassVar = "gallery"
 
 
 Block = Rows | Notes | Gallery
 
 
-@dataclass
+@dataclass(frozen=True)
 class Section:
     """A heading and what stands below it."""
 
     title: str
     level: int
-    blocks: list[Block] = field(default_factory=list)
+    blocks: Sequence[Block]
     short: str = ""  # for the contents
 
 
-@dataclass
+@dataclass(frozen=True)
 class Page:
     """All of it."""
 
@@ -87,13 +73,30 @@ class Page:
     """The colour of each method."""
 
 
-def notes(*lines: str) -> Notes:
-    """Make a paragraph or a list."""
-    return Notes(lines)
+def notes(*lines: str) -> list[Block]:
+    """Make a paragraph, or a list, or nothing."""
+    return [Notes(lines)] if lines else []
+
+
+def table(
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Field | str]],
+    folded: bool = False,
+    words: bool = False,
+) -> list[Block]:
+    """Make a table, or nothing where it has no rows; what is no field yet is its text."""
+    fields = [[one if isinstance(one, Field) else Field(one) for one in row] for row in rows]
+    return [Rows(caption, tuple(headings), fields, folded, words)] if rows else []
+
+
+def gallery(caption: str, pictures: Sequence[Picture], folded: bool = False) -> list[Block]:
+    """Put pictures side by side, where there are any."""
+    return [Gallery(caption, list(pictures), folded)] if pictures else []
 
 
 def chart(name: str, alt: str, draw: Callable[..., bytes], *told: object, **more: object) -> Picture:
-    """Make a chart that is drawn when its theme is known."""
+    """Make a chart that is drawn when it is shown."""
     return Picture(name, alt, partial(draw, *told, **more))
 
 

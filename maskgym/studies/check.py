@@ -1,12 +1,14 @@
-"""Every value of a study file is checked before anything runs, by the settings that its command is made from."""
+"""Every value of a study file is checked before anything runs, by the commands whose words it becomes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,89 +16,82 @@ from maskgym.downstream.network import parse_network
 from maskgym.downstream.settings import FineTune
 from maskgym.errors import BadInput
 from maskgym.masking import schedules
+from maskgym.masking.patches import Patches
 from maskgym.networks.students import make_student
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.recipes import make_settings
-from maskgym.pretrain.reconstructor import TrainSettings
 from maskgym.pretrain.settings import PretrainSettings, student_settings
-from maskgym.studies.plan import PAR
+from maskgym.studies.plan import Job, plan
 from maskgym.studies.read import known
-from maskgym.studies.study import Method, Options, Study
+from maskgym.studies.study import Options, Study
 
-# Options that the study sets itself, in any of its tables.
+# Options that the study sets itself.
 _OWN = ("out", "env", "seed", "split_file", "weights", "label_share", "labels", "label_seed", "fresh", "settings")
-_SIZES = ("image_size", "patch_size")
 
 
-def check(study: Study, commands: Mapping[str, type]) -> None:
+def check(study: Study, understood: Callable[[Job], Any]) -> None:
     """Refuse the first value that its command would refuse.
 
     Args:
         study: as read.
-        commands: the dataclasses of `maskgym train`, `score` and `par`, by these names.
+        understood: makes the settings of a command from the words of a job.
     """
-    for stage in study.stages:
-        kind = "policy" if stage.agent else "reconstructor"
-        allowed = _allowed(commands["train"] if stage.agent else TrainSettings) | dict.fromkeys(_SIZES, str)
-        _options(stage.options, allowed, f"[{kind}]")
-        if not stage.agent:
-            with _of(f"[reconstructor] {stage.name!r}"):
-                _made(TrainSettings, {key: x for key, x in stage.options.items() if key not in _SIZES})
-    for told in study.scores.values():
-        allowed = _allowed(commands["score"])
-        allowed |= {key: kind for key, kind in _allowed(commands["par"]).items() if key in PAR}
-        own = ("agents", "par", *_SIZES)
-        _options(told, {key: kind for key, kind in allowed.items() if key not in own}, "[score]")
-    _options(study.pretrain, _pretrain_options(), "[pretrain]")
-    _options(study.finetune, _allowed(FineTune), "[finetune]")
-    resolved = {}
-    for method in study.methods:
-        _options(method.pretrain, _pretrain_options(), f"[method.pretrain] of {method.name!r}")
-        _options(method.finetune, _allowed(FineTune), f"[method.finetune] of {method.name!r}")
-        with _of(f"method {method.name!r}"):
-            if method.recipe:
-                resolved[method.name] = _pretraining(study, method)
-            _fine_tuning(study.finetune | method.finetune)
+    for where, told in _tables(study):
+        for key, value in told.items():
+            if key in _OWN or key in ({"data"} if "finetune" in where else {"recipe", "policy"}):
+                raise BadInput(f"{where} says {key} = {value!r}: the study sets that itself, leave it out")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BadInput(f"{where} says {key} = {value!r}: give a number")
+    seen = set()
+    for job in plan(study, Path("study")):
+        name = job.method if job.kind in ("pretrain", "finetune") else job.name.rpartition("/")[2]
+        if (job.kind, name) not in seen and job.kind not in ("split", "control"):
+            with _of(f"the {job.kind} of {job.method!r}" if job.method else job.name):
+                _values(understood(job))
+        seen.add((job.kind, name))
     if study.differ is not None:
-        _check_differ(study, study.differ, resolved)
+        _check_differ(study, study.differ)
 
 
-def _pretraining(study: Study, method: Method) -> Options:
-    """Make the settings of a pre-training and everything that is read from their texts; gives them."""
-    told = study.pretrain_options(method)
-    settings = make_settings("x", method.recipe, **told)
-    for text in (settings.ratio, settings.hard_share):
-        schedules.parse(text)(1, settings.epochs)
-    parse_loss(settings.loss)
-    _check_device(settings.device)
+def _tables(study: Study) -> Iterator[tuple[str, Options]]:
+    """All tables of options, and how each is called."""
+    yield from (("[pretrain]", study.pretrain), ("[finetune]", study.finetune))
+    yield from ((f"[{stage.name}]", stage.options) for stage in study.stages)
+    yield from ((f"[{name}]", told) for name, told in study.scores.items())
+    for method in study.methods:
+        yield f"[method.pretrain] of {method.name!r}", method.pretrain
+        yield f"[method.finetune] of {method.name!r}", method.finetune
+
+
+def _values(settings: Any) -> None:
+    """Read everything that the settings of a command say as text."""
+    for told in (settings, getattr(settings, "train", None)):
+        _check_device(getattr(told, "device", "cpu"))
+    if isinstance(settings, PretrainSettings):
+        for text in (settings.ratio, settings.hard_share):
+            schedules.parse(text)(1, settings.epochs)
+        parse_loss(settings.loss)
+        _check_student(settings.student, settings.student_settings, settings.patches.size, settings.patches.patch)
+    elif isinstance(settings, FineTune):
+        settings.check()
+        assert settings.crop
+        if settings.network:
+            parse_network(settings.network)
+
+
+@cache
+def _check_student(name: str, told: str, size: tuple[int, ...], patch: tuple[int, ...]) -> None:
     with torch.device("meta"):
-        make_student(settings.student, 1, settings.patches, student_settings(settings.student_settings))
-    if hasattr(settings, "check"):
-        settings.check()
-    return settings.of_the_run()
+        make_student(name, 1, Patches(size, patch), student_settings(told))
 
 
-def _fine_tuning(told: Options) -> None:
-    settings = _made(FineTune, {"out": "x", **told})
-    assert settings.crop
-    if settings.network:
-        parse_network(settings.network)
-
-
-def _made(cls: type, told: Options) -> Any:
-    settings = cls(**told)
-    _check_device(settings.device)
-    if hasattr(settings, "check"):
-        settings.check()
-    return settings
-
-
-def _check_differ(study: Study, differ: tuple[str, ...], resolved: dict[str, Options]) -> None:
+def _check_differ(study: Study, differ: tuple[str, ...]) -> None:
     """Hold the arms of a study to differing in what it says, and in nothing else."""
     known(differ, (field.name for field in fields(PretrainSettings)), "differ")
     first: dict[str, tuple[str, Any]] = {}
     for method in study.methods:
-        for key, value in resolved.get(method.name, {}).items():
+        own = make_settings("x", method.recipe, **study.pretrain_options(method)).of_the_run() if method.recipe else {}
+        for key, value in own.items():
             if key in (*differ, *method.differs, "recipe"):
                 continue
             other, theirs = first.setdefault(key, (method.name, value))
@@ -105,49 +100,6 @@ def _check_differ(study: Study, differ: tuple[str, ...], resolved: dict[str, Opt
                     f"methods {other!r} and {method.name!r} differ in {key} ({theirs!r} and {value!r}), and the study "
                     f"lets them differ in {', '.join(differ)} alone: set {key} in [pretrain], or name it in differ"
                 )
-
-
-def _pretrain_options() -> dict[str, Any]:
-    allowed = _allowed(PretrainSettings) | {"data": str}
-    return {key: kind for key, kind in allowed.items() if key not in ("recipe", "policy")}
-
-
-def _allowed(cls: type) -> dict[str, Any]:
-    """The options of a command that a study may set: name -> (type, default)."""
-    hints = get_type_hints(cls)
-    return {
-        field.name: hints[field.name]
-        for field in fields(cls)
-        if field.name not in (*_OWN, "data") and not is_dataclass(hints[field.name])
-    }
-
-
-def _options(told: Options, allowed: Mapping[str, Any], where: str) -> None:
-    """Refuse unknown keys and values of another type than the option's."""
-    known(told, allowed, where)
-    for key, value in told.items():
-        if key == "device":
-            with _of(where):
-                _check_device(value)
-        if not _suits(value, allowed[key]):
-            raise BadInput(f"{where} says {key} = {value!r}: that does not suit the option --{key.replace('_', '-')}")
-
-
-def _suits(value: Any, kind: Any) -> bool:
-    """Whether a value of a file can be meant for an option of this type; a number may stand for text, as in 16."""
-    if get_origin(kind) is Literal:
-        return str(value) in map(str, get_args(kind))
-    if get_origin(kind) is tuple:
-        return isinstance(value, list) and bool(value) and all(_suits(one, get_args(kind)[0]) for one in value)
-    if get_args(kind):  # X | None
-        return any(_suits(value, one) for one in get_args(kind) if one is not type(None))
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    if kind is int:
-        return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    return isinstance(value, int | float) if kind is float else isinstance(value, str | int | float)
 
 
 def _check_device(device: Any) -> None:
@@ -159,7 +111,7 @@ def _check_device(device: Any) -> None:
 
 @contextmanager
 def _of(where: str) -> Iterator[None]:
-    """Say in which part of the file the fault is."""
+    """Say in which part of the study the fault is."""
     try:
         yield
     except BadInput as error:

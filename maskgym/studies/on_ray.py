@@ -59,7 +59,7 @@ class OnRay:
 
     def submit(self, job: Job) -> Future[None]:
         """Let the cluster run a job where there is room; a job whose machine is lost is given to another."""
-        gpus = int(needs_gpu(job))
+        gpus = int(job.needs_gpu)
         if gpus and not self.ray.cluster_resources().get("GPU"):
             if self.own:  # a cluster may still grow one; this machine will not
                 raise BadInput(f"{job.name} says --device cuda and there is no GPU here: give --address of a cluster")
@@ -77,11 +77,6 @@ class OnRay:
         if left:
             self.ray.wait(left, num_returns=len(left), timeout=GRACE + 10)
         self.ray.shutdown()
-
-
-def needs_gpu(job: Job) -> bool:
-    """Whether the command of a job asks for one."""
-    return any(a == "--device" and b.startswith("cuda") for a, b in zip(job.words, job.words[1:], strict=False))
 
 
 def _there(folder: str, out: str, program: str, name: str) -> None:

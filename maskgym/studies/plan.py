@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ class Job:
     share: float = 0.0
     label_seeds: tuple[int | None, ...] = (None,)
     """Draws of the labelled patients, one fine-tuning each; None: the split's own."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether its command asks for one."""
+        return any(a == "--device" and b.startswith("cuda") for a, b in pairwise(self.words))
 
     @property
     def folders(self) -> dict[int | None, Path]:

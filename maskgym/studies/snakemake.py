@@ -9,7 +9,6 @@ from pathlib import Path
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.studies.job import PROGRAM, path
-from maskgym.studies.on_ray import needs_gpu
 from maskgym.studies.plan import Job
 
 _HEAD = """\
@@ -46,21 +45,15 @@ def write_snakefile(jobs: list[Job], out: Path, program: str = PROGRAM) -> Path:
     rules = [_HEAD.format(run=run, results=results)]
     for job in jobs:
         inputs = "".join(f"        {str(by_name[name].leaves)!r},\n" for name in job.needs)
-        words = [
-            sys.executable,
-            "-m",
-            "maskgym.studies.job",
-            str(out),
-            job.name,
-            *([program] if program != PROGRAM else []),
-        ]
+        words = [sys.executable, "-m", "maskgym.studies.job", str(out), job.name]
+        words += [program] if program != PROGRAM else []
         rules.append(
             _RULE.format(
                 command=" ".join(shlex.join(["maskgym", *job.words]).split("\n")),
                 name=path(Path(), job, "").name.replace("-", "_").replace(".", "_"),
                 inputs=f"    input:\n{inputs}" if inputs else "",
                 output=str(job.leaves),
-                resources="    resources: gpu=1\n" if needs_gpu(job) else "",
+                resources="    resources: gpu=1\n" if job.needs_gpu else "",
                 shell=shlex.join(words),
             )
         )

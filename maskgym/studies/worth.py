@@ -6,7 +6,6 @@ is left varies from seed to seed, and only that says how far a difference would 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
-from maskgym.studies.plan import Job, plan
+from maskgym.studies.plan import plan
+from maskgym.studies.results import Trained, dsc_of_regions, fine_tunings, measure
 from maskgym.studies.study import Method, Study
 
 FEWEST = 5  # ways to mask, below which a rank correlation says nothing
@@ -40,28 +40,16 @@ class Worth:
         return self.p < 0.05
 
 
-def dsc_of(scores: Mapping[str, Any], pooled: bool = False) -> float:
-    """Mean over patients of each one's mean over regions; or the mean over classes, the pixels of all pooled."""
-    if pooled:
-        return float(scores["pooled_DSC"]["mean"])
-    every = []
-    for table in scores["patients"].values():
-        defined = [float(region["DSC"]) for region in table.values() if region.get("DSC") is not None]
-        every += [fmean(defined)] if defined else []
-    return fmean(every) if every else float("nan")
-
-
-def dsc(study: Study, jobs: Iterable[Job]) -> dict[str, Keys]:
-    """Read the DSC of every finished fine-tuning: method -> (seed, share, draw) -> DSC."""
-    pooled = study.measure == "pooled"
+def dsc(study: Study, runs: Iterable[Trained]) -> dict[str, Keys]:
+    """DSC of finished fine-tunings, as the study measures it: method -> (seed, share, draw) -> DSC."""
     found: dict[str, Keys] = {}
-    for job in jobs:
-        for draw, folder in job.folders.items() if job.kind == "finetune" and job.leaves.exists() else ():
-            try:
-                value = dsc_of(json.loads((folder / "scores.json").read_text()), pooled)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                continue  # damaged
-            found.setdefault(job.method, {})[job.seed, job.share, draw] = value
+    for run in runs:
+        every = [dsc_of_regions(table) for table in run.scores["patients"].values()]
+        if study.measure == "pooled":
+            every = [measure(run.scores.get("pooled_DSC", {}).get("mean"))]
+        defined = [value for value in every if value == value]
+        value = fmean(defined) if defined else float("nan")
+        found.setdefault(run.job.method, {})[run.job.seed, run.job.share, run.label_seed] = value
     return found
 
 
@@ -107,12 +95,11 @@ def holm(p: Sequence[float]) -> list[float]:
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = sorted((number for number in range(len(p)) if p[number] == p[number]), key=lambda number: p[number])
-    corrected, least = [float("nan")] * len(p), 0.0
-    for rank, number in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p[number]))
-        corrected[number] = least
-    return corrected
+    every = np.asarray(p, float)
+    order = every.argsort()[: int((~np.isnan(every)).sum())]  # NaN comes last
+    corrected = np.full(len(every), np.nan)
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, np.arange(len(order), 0, -1) * every[order]))
+    return [float(one) for one in corrected]
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[Interval, float]:
@@ -145,7 +132,8 @@ def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, A
     """The positive control on one data set: whether it holds, the sentence that says so, and its metrics."""
     wanted = study.control
     assert wanted is not None
-    scores = dsc(study, [job for job in plan(study, out) if job.place == place])
+    jobs = [job for job in plan(study, out) if job.place == place]
+    scores = dsc(study, (run for run in fine_tunings(jobs) if run.scores))
     values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}))
     gap = interval(values)
     told = {

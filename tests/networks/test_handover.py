@@ -23,8 +23,6 @@ STUDENTS = {
     "unetr": ("vit-mae", {"width": 12, "depth": 12, "heads": 3, "decoder_width": 12, "predictor_depth": 1}),
     "stunet": ("stunet-s", {"widths": (4, 6, 8)}),
 }
-
-
 FEATURES = {"unetr": {"features": 4}}
 
 

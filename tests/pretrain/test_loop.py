@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.networks import store
 from maskgym.pretrain import pretrain
@@ -218,82 +217,6 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
         pretrain(settings)
         told.append(read(settings.out)[0])
     assert told[0] == told[1]
-
-
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ({"patch_size": "5"}, "does not divide"),
-        ({"crop": "12x12", "recipe": "amlp"}, "remembers"),
-        ({"crop": "8x8", "report": True}, "random crops"),
-        ({"student": "unett"}, "did you mean 'unet'"),
-        ({"student_settings": "wdths=4,8"}, "wdths"),
-        ({"student_settings": "widths=4,8,16,32,64,128"}, "multiples of 32"),
-        ({"student": "basicunet", "student_settings": "widths=4,4,4,4"}, "cannot take images of"),
-        ({"agent": "varianc"}, "did you mean variance"),
-        ({"agent": "a3c"}, "trained first"),
-        ({"recipe": "selfmedhpm", "student": "unet", "student_settings": "widths=4,8"}, "second decoder"),
-        ({"recipe": "simclr"}, "torchvision"),
-        ({"teacher": "0.9"}, "no teacher"),
-        ({"loss": "hiden-mean"}, "did you mean"),
-        ({"ratio": "2"}, "outside"),
-        ({"hard_share": "soon"}, "no schedule"),
-        ({"batch": 32}, "more than the 24 images there are"),
-        ({"device": "tpu"}, "not here"),
-        ({"image_size": "16x16x"}, "not a size"),
-        ({"patch_size": "4x4x4"}, "axes"),
-    ],
-)
-def test_bad_input_is_told_in_one_line_and_nothing_is_written(tmp_path, more, told):
-    with pytest.raises(BadInput, match=told) as error:
-        pretrain(tiny(tmp_path / "run", **more))
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_agent_of_another_grid_is_refused(tmp_path):
-    from maskgym.agent import GameSpec
-    from maskgym.registry import make_agent
-
-    make_agent("a3c", game_spec=GameSpec(Patches((16, 16), (8, 8))), width=8).save(tmp_path / "agent")
-    with pytest.raises(BadInput, match="patches of"):
-        pretrain(tiny(tmp_path / "run", agent=f"a3c:{tmp_path / 'agent'}"))
-
-
-def test_a_loss_that_turns_nan_names_step_and_images_and_keeps_the_last_checkpoint(tmp_path, monkeypatch):
-    settings = tiny(tmp_path, save_every=2, epochs=2)
-    make = Loop.make
-
-    def broken(self, step):
-        batch = make(self, step)
-        if step == 3:
-            batch.images[2] = float("nan")
-        return batch
-
-    monkeypatch.setattr(Loop, "make", broken)
-    with pytest.raises(BadInput, match="at step 4, images") as error:
-        pretrain(settings)
-    train = open_split(settings, "train")
-    ids, which = train.source.ids, make_loader(settings, train).make(3).which[2]
-    assert f"images {ids[which]}:" in str(error.value)
-    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert kept["done"] == 2
-    assert all(value.isfinite().all() for value in kept["job"]["student"].values())
-
-
-def test_out_of_memory_says_what_would_fit(tmp_path, monkeypatch):
-    from maskgym.game import Game
-
-    evaluate = Game.evaluate
-
-    def small(self, images, mask):
-        if len(images) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
-        return evaluate(self, images, mask)
-
-    monkeypatch.setattr(Game, "evaluate", small)
-    with pytest.raises(BadInput, match="with 8 images at once; 2 fit: use --batch 2, or --accumulate 4"):
-        pretrain(tiny(tmp_path))
 
 
 def test_a_look_leaves_no_trace_in_the_training(tmp_path):

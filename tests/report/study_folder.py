@@ -7,10 +7,23 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from maskgym.report.page import Gallery, Rows
+from maskgym.studies import plan as plans
 from maskgym.studies.job import path
-from maskgym.studies.plan import at_home, plan
-from maskgym.studies.read import read_study
+from maskgym.studies.read import keep, read_study
 
+METHODS = {"scratch": "", "random": "random", "hpm": "selfmedhpm"}
+PLAN = 'data = ["phantoms"]\nseeds = [0, 1]\nshares = [0.1]\n'
+TABLES = '[pretrain]\nimage_size = "32x32"\npatch_size = 4\n'
+SCORE = "[reconstructor]\n[score]\n"
+DSC = {
+    ("scratch", 0): {"p1": 0.2, "p2": 0.4, "p3": None},
+    ("scratch", 1): {"p1": 0.3, "p2": 0.5, "p3": None},
+    ("random", 0): {"p1": 0.4, "p2": 0.4, "p3": None},
+    ("random", 1): {"p1": 0.4, "p2": 0.6, "p3": None},
+    ("hpm", 0): {"p1": 0.5, "p2": 0.4, "p3": None},
+    ("hpm", 1): {"p1": 0.5, "p2": 0.8, "p3": None},
+}
 METRICS = ("DSC", "PPV", "SEN", "IoU", "HD95", "BIoU", "NSD")
 
 
@@ -83,8 +96,8 @@ def points(out: Path, method: str, value: float, place: str = "data0") -> None:
 
 def record(out: Path, name: str, seconds: float, state: str = "finished", **more) -> None:
     """What the study noted of a job."""
-    job = next(job for job in plan(read_study(out / "study.json"), out) if job.name == name)
-    told = {"words": at_home(job.words, out), "seconds": seconds, "state": state, "versions": {"torch": "9.9"}}
+    job = next(job for job in plans.plan(read_study(out / "study.json"), out) if job.name == name)
+    told = {"words": plans.at_home(job.words, out), "seconds": seconds, "state": state, "versions": {"torch": "9.9"}}
     path(out, job).parent.mkdir(parents=True, exist_ok=True)
     path(out, job).write_text(json.dumps(told | more))
 
@@ -99,3 +112,45 @@ def curve(folder: Path, columns: dict[str, np.ndarray]) -> None:
 
 def _scaled(value: float | None, metric: str) -> float | None:
     return None if value is None else value * (100 if metric == "HD95" else 1)
+
+
+def plan(folder, top=PLAN, tables="", **methods):
+    """Write the study file of a folder; keywords are more methods with their recipes."""
+    listed = METHODS | methods
+    file = folder.parent / f"{folder.name}.toml"
+    file.write_text(top + TABLES + tables + "".join(_method(name, recipe) for name, recipe in listed.items()))
+    (folder / "study.json").unlink(missing_ok=True)
+    keep(file, folder)
+
+
+def _method(name, recipe):
+    return f"[[method]]\nname = {json.dumps(name)}\n" + (f'recipe = "{recipe}"\n' if recipe else "")
+
+
+def make(folder):
+    plan(folder)
+    for (method, seed), dsc in DSC.items():
+        run(folder, method, seed, dsc)
+        if method != "scratch":
+            pretraining(folder, method, seed)
+    return folder
+
+
+def tables(made, words):
+    found = [
+        block
+        for section in made.sections
+        for block in section.blocks
+        if isinstance(block, Rows) and words in block.caption
+    ]
+    assert found, words
+    return found
+
+
+def rows(table):
+    return {row[0].text: dict(zip(table.headings[1:], row[1:], strict=True)) for row in table.rows}
+
+
+def pictures(made):
+    blocks = [block for section in made.sections for block in section.blocks if isinstance(block, Gallery)]
+    return [picture for block in blocks for picture in block.pictures]
