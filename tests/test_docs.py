@@ -1,10 +1,12 @@
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from maskgym.cli import COMMANDS, parse
+from maskgym.errors import BadInput
 
 ROOT = Path(__file__).parent.parent
 MADE = ROOT / "docs" / "commands.md"  # with the site, from the commands themselves
@@ -21,6 +23,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
     ]
 
 
+@cache
 def commands() -> list[tuple[str, str]]:
     lines = [
         (where, line.removeprefix("$ "))
@@ -49,18 +52,20 @@ def test_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypat
             exec(compile(quick, where, "exec"), names)
 
 
-@pytest.mark.parametrize(
-    ("where", "line"), [pytest.param(*line, id=f"{line[0]} {line[1][:40]}") for line in commands()]
-)
-def test_command_lines_of_the_docs_are_understood(where, line):
-    words = [word.replace("...", "1") for word in shlex.split(line.partition(" > ")[0], comments=True)[1:]]
-    name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
-    if name is None:
-        assert words[0].startswith("-") or words[0] in {known.split()[0] for known in COMMANDS}, line
-        return
-    arguments = words[len(name.split()) :]
-    if "--help" not in arguments:
-        parse(name, arguments)
+@pytest.mark.parametrize("page", dict.fromkeys(where.rpartition(":")[0] for where, _ in commands()))
+def test_command_lines_of_a_page_are_understood(page):
+    for where, line in commands():
+        if where.rpartition(":")[0] != page:
+            continue
+        words = [word.replace("...", "1") for word in shlex.split(line.partition(" > ")[0], comments=True)[1:]]
+        name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+        if name is None:
+            assert words[0].startswith("-") or words[0] in {known.split()[0] for known in COMMANDS}, line
+        elif "--help" not in words:
+            try:
+                parse(name, words[len(name.split()) :])
+            except BadInput as error:
+                pytest.fail(f"{where}: {line}: {error}")
 
 
 def test_relative_links_of_the_docs_lead_somewhere():

@@ -133,7 +133,7 @@ def probability_of_improvement(
     _same_images(ours, theirs)
     if paired_seeds:
         beats = np.where(np.isnan(ours - theirs), np.nan, (ours > theirs) + 0.5 * (ours == theirs))
-        return _share(mean(beats, level), len(beats), level)
+        return _share(mean(beats, level=level), len(beats), level)
     one, other = ours[:, None], theirs[None]
     beats = np.where(np.isnan(one - other), np.nan, (one > other) + 0.5 * (one == other))  # (S, R, n)
     pairs = beats.reshape(-1, beats.shape[2])

@@ -159,19 +159,11 @@ def _csv(results: Sequence[Result], pars: Pars) -> str:
         par = pars[result.ratio].table
         random, highest = par.random.astype(float), par.reward.astype(float)
         each, agree = points_of_each(result.reward, random, highest), agreement(result.mask, par.mask)
-        for row, seed in enumerate(result.seeds):
-            columns = (
-                result.reward[row],
-                random,
-                highest,
-                each[row],
-                result.mask[row].sum(1),
-                result.lesion_cover[row],
-            )
-            table = np.stack([*columns, agree[row], result.queries[row], result.seconds[row]], 1)
-            for image, numbers in enumerate(table):
-                cells = ("" if np.isnan(value) else f"{value:.6g}" for value in numbers)
-                rows.writerow((result.agent, f"{result.ratio:g}", result.mode, seed, image, *cells))
+        columns = (result.reward, random, highest, each, result.mask.sum(2), result.lesion_cover, agree)
+        numbers = np.stack(np.broadcast_arrays(*columns, result.queries, result.seconds), 2)  # (S, n, columns)
+        for (row, image), _ in np.ndenumerate(result.reward):
+            cells = ("" if np.isnan(value) else f"{value:.6g}" for value in numbers[row, image])
+            rows.writerow((result.agent, f"{result.ratio:g}", result.mode, result.seeds[row], image, *cells))
     return text.getvalue()
 
 
@@ -213,12 +205,11 @@ def rows(scores: Scores, ratio: float, headings: Sequence[str] = HEADINGS) -> di
 
 def narrow(scores: Scores, ratio: float) -> dict[str, list[list[str]]]:
     """The same for 80 columns: short names, of sampled play and the inter-quartile mean only the value."""
-    agent, alone = NARROW.index("agent"), (NARROW.index("sampled"), NARROW.index("IQM"))
     told = rows(scores, ratio, NARROW)
     for cells in (cells for lines in told.values() for cells in lines):
-        cells[agent] = short(cells[agent], 14)
-        for place in alone:
-            cells[place] = cells[place].partition(" ")[0]
+        cells[NARROW.index("agent")] = short(cells[NARROW.index("agent")], 14)
+        for heading in ("sampled", "IQM"):
+            cells[NARROW.index(heading)] = cells[NARROW.index(heading)].partition(" ")[0]
     return told
 
 

@@ -71,7 +71,7 @@ def _values(settings: Any) -> None:
         for text in (settings.ratio, settings.hard_share):
             schedules.parse(text)(1, settings.epochs)
         parse_loss(settings.loss)
-        _check_student(settings.student, settings.student_settings, settings.patches.size, settings.patches.patch)
+        _check_student(settings.student, settings.student_settings, settings.patches)
     elif isinstance(settings, FineTune):
         settings.check()
         assert settings.crop
@@ -80,9 +80,9 @@ def _values(settings: Any) -> None:
 
 
 @cache
-def _check_student(name: str, told: str, size: tuple[int, ...], patch: tuple[int, ...]) -> None:
+def _check_student(name: str, told: str, patches: Patches) -> None:
     with torch.device("meta"):
-        make_student(name, 1, Patches(size, patch), student_settings(told))
+        make_student(name, 1, patches, student_settings(told))
 
 
 def _check_differ(study: Study, differ: tuple[str, ...]) -> None:

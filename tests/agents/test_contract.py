@@ -28,12 +28,12 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_introduces_itself(name: str) -> None:
-    cls = agent_class(name)
-    assert cls.name == name
-    assert cls.paper
-    assert cls.__doc__
-    assert is_dataclass(cls.Settings)
+def test_every_agent_introduces_itself() -> None:
+    for name in NAMES:
+        cls = agent_class(name)
+        assert (cls.name, is_dataclass(cls.Settings)) == (name, True)
+        assert cls.paper, name
+        assert cls.__doc__, name
 
 
 def test_takes_every_setting_as_the_string_it_prints_as(name: str, make: Make) -> None:
@@ -42,37 +42,30 @@ def test_takes_every_setting_as_the_string_it_prints_as(name: str, make: Make) -
     assert make(name, **{key: str(getattr(defaults, key)) for key in plain}).settings == defaults
 
 
-def test_scores_every_patch_with_a_finite_number(name: str, make: Make, game_spec: GameSpec, images: Tensor) -> None:
-    for scores in (make(name).score(images), make(name).sample(images, torch.arange(6))):
+def test_scores_are_finite_and_random_by_the_agents_seed_alone(
+    name: str, make: Make, game_spec: GameSpec, images: Tensor
+) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    one, other = make(name, seed=3), make(name, seed=3)
+    for told in (lambda agent: agent.score(images), lambda agent: agent.sample(images, torch.arange(6))):
+        scores = told(one)
         assert scores.shape == (6, *game_spec.patches.grid)
         assert scores.is_floating_point()
         assert bool(scores.isfinite().all())
         assert not scores.requires_grad
-
-
-@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
-def test_hides_exactly_k(name: str, make: Make, game_spec: GameSpec, images: Tensor, ratio: float) -> None:
-    game_spec = replace(game_spec, ratio=ratio)
-    agent = make(name, game=game_spec)
-    mask = agent.to_mask(agent.score(images))
-    assert mask.sum(1).tolist() == [game_spec.budget] * 6
-
-
-def test_is_seeded(name: str, make: Make, images: Tensor) -> None:
-    one, other = make(name, seed=3), make(name, seed=3)
+        assert torch.equal(scores, told(other))
+        assert torch.equal(one.to_mask(scores), other.to_mask(scores))
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()
     torch.manual_seed(99)  # of nobody's concern
-    assert torch.equal(one.score(images), other.score(images))
-    assert torch.equal(one.sample(images), other.sample(images))
-    assert torch.equal(one.to_mask(one.score(images)), other.to_mask(other.score(images)))
+    assert torch.equal(make(name, seed=3).sample(images), make(name, seed=3).sample(images))
 
 
-def test_leaves_the_global_generators_alone(name: str, make: Make, images: Tensor) -> None:
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    agent = make(name)
-    agent.score(images)
-    agent.to_mask(agent.sample(images, torch.arange(6)))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert (np.random.get_state()[1] == numpy_before).all()
+def test_hides_exactly_k(name: str, make: Make, game_spec: GameSpec, images: Tensor) -> None:
+    for ratio in (0.25, 0.75):
+        game_spec = replace(game_spec, ratio=ratio)
+        agent = make(name, game=game_spec)
+        assert agent.to_mask(agent.score(images)).sum(1).tolist() == [game_spec.budget] * 6
 
 
 def test_scores_one_image_as_it_does_among_many(name: str, make: Make, images: Tensor) -> None:
@@ -137,7 +130,7 @@ def test_prefers_the_teacher_to_the_student(make: Make, student: torch.nn.Module
         assert torch.equal(alone.score(images), taught.score(images))
 
 
-def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., Any], player: Make) -> None:
+def test_plays_single_and_vector_environments(name: str, dims: str, envs: Callable[..., Any], player: Make) -> None:
     env = envs(dims, "single")
     agent = player(name, env)
     observation, _ = env.reset(seed=0)
@@ -146,25 +139,15 @@ def test_plays_the_single_environment(name: str, dims: str, envs: Callable[..., 
         assert env.action_space.contains(action)
         assert (env.step(action)[4]["mask"].ravel() == action).all()
         observation, _ = env.reset()
-
-
-@pytest.mark.parametrize("output", ["numpy", "torch"])
-def test_plays_the_vector_environment(
-    name: str, dims: str, output: str, envs: Callable[..., Any], player: Make
-) -> None:
+    output, kind = ("numpy", np.ndarray) if dims == "2D" else ("torch", Tensor)
     env = envs(dims, "vector", num_envs=4, output=output)
-    agent = player(name, env)
-    observations, _ = env.reset(seed=0)
-    mask = agent.act(observations)
-    assert isinstance(mask, Tensor if output == "torch" else np.ndarray)
-    hidden = env.step(mask)[4]["mask"]
-    assert (hidden.reshape(mask.shape) == mask).all()
+    mask = player(name, env).act(env.reset(seed=0)[0])
+    assert isinstance(mask, kind)
+    assert (env.step(mask)[4]["mask"].reshape(mask.shape) == mask).all()
 
 
-def test_plays_for_all_patches_of_the_parallel_environment(
-    name: str, dims: str, envs: Callable[..., Any], player: Make
-) -> None:
-    env = envs(dims, "parallel")
+def test_plays_for_all_patches_of_the_parallel_environment(name: str, envs: Callable[..., Any], player: Make) -> None:
+    env = envs("2D", "parallel")
     agent = player(name, env)
     observations, _ = env.reset(seed=0)
     actions = agent.act(observations)

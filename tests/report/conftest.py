@@ -1,4 +1,6 @@
-"""A small study whose scores are known."""
+"""A small study whose scores are known, made once; tests that change it get a copy."""
+
+import shutil
 
 import pytest
 
@@ -7,12 +9,18 @@ from maskgym.report.write import build
 from tests.report.study_folder import make
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """The study; not to be changed."""
+    return make(tmp_path_factory.mktemp("reports") / "mine")
+
+
 @pytest.fixture
-def study(tmp_path):
-    return make(tmp_path / "mine")
+def study(kept, tmp_path):
+    return shutil.copytree(kept, tmp_path / "mine")
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory):
+def made(kept):
     """Its page, to be looked at only."""
-    return build(load(make(tmp_path_factory.mktemp("reports") / "mine")))
+    return build(load(kept))

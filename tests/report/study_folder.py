@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,14 @@ def points(out: Path, method: str, value: float, place: str = "data0") -> None:
     (folder / "score.json").write_text(json.dumps({"lines": lines}))
 
 
+@cache
+def _jobs(out: Path, _text: str) -> list[plans.Job]:
+    return plans.plan(read_study(out / "study.json"), out)
+
+
 def record(out: Path, name: str, seconds: float, state: str = "finished", **more) -> None:
     """What the study noted of a job."""
-    job = next(job for job in plans.plan(read_study(out / "study.json"), out) if job.name == name)
+    job = next(job for job in _jobs(out, (out / "study.json").read_text()) if job.name == name)
     told = {"words": plans.at_home(job.words, out), "seconds": seconds, "state": state, "versions": {"torch": "9.9"}}
     path(out, job).parent.mkdir(parents=True, exist_ok=True)
     path(out, job).write_text(json.dumps(told | more))

@@ -10,6 +10,7 @@ from maskgym.cli import run
 from maskgym.errors import BadInput
 from maskgym.studies.plan import plan
 from maskgym.studies.read import keep
+from maskgym.studies.results import fine_tunings
 from maskgym.studies.worth import dsc, gaps, holm, interval, rank_correlation, worths
 
 TOML = """
@@ -59,7 +60,7 @@ def study_of(out):
 
 def test_draws_of_labels_are_averaged_and_seeds_are_the_unit(out):
     study = study_of(out)
-    found = {one.method: one for one in worths(study, dsc(study, plan(study, out)))}
+    found = {one.method: one for one in worths(study, dsc(study, fine_tunings(plan(study, out))))}
     assert set(found) == {"scratch", "better"}
     differences = np.array(SEED["better"]) - np.array(SEED["random"])
     test = stats.ttest_1samp(differences, 0)
