@@ -71,12 +71,6 @@ def veil(picture: np.ndarray, mask: np.ndarray, over: np.ndarray | Colour = HIDD
     return np.where(mask[..., None], mixed, picture).astype(np.uint8)
 
 
-def enlarge(picture: np.ndarray, height: int) -> np.ndarray:
-    """Repeat pixels by a whole number, to about the height asked for."""
-    times = max(1, round(height / picture.shape[0]))
-    return picture.repeat(times, 0).repeat(times, 1)
-
-
 def edge(inside: np.ndarray, width: int = 1) -> np.ndarray:
     """Find the inner edge of a region (H, W) bool, so many pixels wide."""
     core = np.pad(inside, 1)

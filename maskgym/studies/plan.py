@@ -155,11 +155,8 @@ class _Source:
         weights = "none"
         for job in before:
             weights, needs = str(job.leaves.parent), (*needs, job.name)
-        own = (
-            self.study.finetune
-            | method.finetune
-            | ({} if draws == (None,) else {"label_seed": ",".join(map(str, draws))})
-        )
+        own = self.study.finetune | method.finetune
+        own |= {} if draws == (None,) else {"label_seed": ",".join(map(str, draws))}
         words = ("finetune", "--weights", weights, *self._data(), "--label-share", f"{share:g}", "--seed", str(seed))
         words, folder = (*words, "--out", str(self.out / name), *_options(own)), self.out / name
         leaves = folder / "scores.json"

@@ -108,26 +108,20 @@ def _connected(study: Study) -> Study:
     frozen = [stage.name for stage in study.reconstructors]
     policies = []
     for told in study.scores.values():
-        if told.get("reconstructor", frozen[0]) not in frozen:
-            raise BadInput(
-                f"no [reconstructor] is called {told['reconstructor']!r}{hint(told['reconstructor'], frozen)}"
-            )
+        _called(told.get("reconstructor", frozen[0]), frozen, "[reconstructor]")
     for stage in study.policies:
-        if stage.reconstructor and stage.reconstructor not in frozen:
-            raise BadInput(f"no [reconstructor] is called {stage.reconstructor!r}{hint(stage.reconstructor, frozen)}")
+        network = stage.reconstructor or frozen[0]
+        _called(network, frozen, "[reconstructor]")
         if not can_be_trained(stage.agent):
             raise BadInput(f"[policy] trains agents like a3c: {stage.agent!r} is not one, methods name it themselves")
-        policies.append(replace(stage, reconstructor=stage.reconstructor or frozen[0]))
+        policies.append(replace(stage, reconstructor=network))
     methods = [method.name for method in study.methods]
     for method in study.methods:
         if method.recipe and (agent := study.agent_of(method)) not in [stage.name for stage in policies]:
             trained_first(agent)  # refuses an agent that is not installed
-        for name in method.against:
-            if name not in methods:
-                raise BadInput(f"no method is called {name!r}{hint(name, methods)}")
-    for name in (study.control.method, study.control.over) if study.control else ():
-        if name not in methods:
-            raise BadInput(f"[control] names {name!r}, which is no method of the study{hint(name, methods)}")
+    control = (study.control.method, study.control.over) if study.control else ()
+    for name in (*(name for method in study.methods for name in method.against), *control):
+        _called(name, methods, "method")
     return replace(study, policies=tuple(policies))
 
 
@@ -197,6 +191,12 @@ def _axis(name: str, told: Any, kind: type) -> tuple[Any, ...]:
     if kind is int and min(told) < 0:
         raise BadInput(f"{name} = {told!r}: a seed is 0 or above")
     return tuple(kind(value) for value in told)
+
+
+def _called(name: str, names: list[str], what: str) -> None:
+    """Refuse a name that nothing of a kind has."""
+    if name not in names:
+        raise BadInput(f"no {what} is called {name!r}{hint(name, names)}")
 
 
 def known(told: Iterable[str], names: Iterable[str], where: str) -> None:

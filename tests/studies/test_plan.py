@@ -253,7 +253,7 @@ def test_a_positive_control_stands_before_all_other_methods(study, tmp_path):
         ("steps = 40", 'steps = "many"', "'many' is no whole number"),
         ('data = ["phantoms"', 'differ = ["agent"]\ndata = ["phantoms"', "'random' and 'shared' differ in"),
         ('data = ["phantoms"', 'differ = ["agnt"]\ndata = ["phantoms"', "did you mean 'agent'"),
-        ("[score]", '[control]\nover = "none"\n[score]', "'none', which is no method"),
+        ("[score]", '[control]\nover = "none"\n[score]', "no method is called 'none'"),
         ("[score]", "[control]\nerrors = true\n[score]", "errors = True"),
     ],
 )
