@@ -29,6 +29,8 @@ class RunStudy:
     """Folder of the study; left out: study/ and the file's name."""
     data: tuple[str, ...] = ()
     """Data sets in place of those that the file names: phantoms, or LAYOUT:FOLDER as in lgg:/mnt/kaggle_3m."""
+    methods: tuple[str, ...] = ()
+    """Run these methods only, the control, and what they need; another start may run the rest."""
     engine: Literal["local", "ray"] = "local"
     """Where jobs run: as processes of this machine, or on a Ray cluster."""
     to: Literal["", "snakemake"] = ""
@@ -44,8 +46,8 @@ class RunStudy:
 
     def __call__(self) -> int:
         """Read, check, plan, run."""
-        from maskgym.studies.plan import plan
-        from maskgym.studies.read import keep, read_study
+        from maskgym.studies.plan import only, plan
+        from maskgym.studies.read import hint, keep, read_study
 
         if self.workers < 1:
             raise BadInput(f"workers {self.workers} must be at least 1")
@@ -54,11 +56,17 @@ class RunStudy:
         out = self.out or Path("study") / self.study.stem
         study = read_study(self.study, self.data)
         _check(study)
+        names = [method.name for method in study.methods]
+        for name in self.methods:
+            if name not in names:
+                raise BadInput(f"--methods names {name!r}, which is no method of the study{hint(name, names)}")
         if self.dry_run:
-            return self._show(out, plan(study, out))
+            jobs = plan(study, out)
+            return self._show(out, only(jobs, self.methods) if self.methods else jobs)
         if self.fresh:
             _clear(out)
         jobs = plan(keep(self.study, out, self.data), out)
+        jobs = only(jobs, self.methods) if self.methods else jobs
         if self.to == "snakemake":
             from maskgym.studies.snakemake import write_snakefile
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
-from maskgym.studies.study import Method, Options, Stage, Study, trained_first
+from maskgym.studies.study import Control, Method, Options, Stage, Study, trained_first
 
 Needs = tuple[str, ...]
 PAR = ("queries",)  # of [score], what only the search for par is told
@@ -54,35 +54,39 @@ def plan(study: Study, out: Path) -> list[Job]:
     jobs: dict[str, Job] = {}
     for job in _all_jobs(study, out):
         jobs.setdefault(job.name, job)
+    return _with_needs(list(jobs.values()), lambda job: job.kind in _RESULTS)
+
+
+def only(jobs: list[Job], methods: tuple[str, ...]) -> list[Job]:
+    """The jobs of some methods, the control, and whatever these need."""
+    return _with_needs(jobs, lambda job: job.method in methods or job.kind == "control")
+
+
+def _with_needs(jobs: list[Job], chosen: Callable[[Job], bool]) -> list[Job]:
     wanted: set[str] = set()
-    for job in reversed(jobs.values()):
-        if job.kind in _RESULTS or job.name in wanted:
+    for job in reversed(jobs):
+        if chosen(job) or job.name in wanted:
             wanted.update((job.name, *job.needs))
-    return [job for job in jobs.values() if job.name in wanted]
+    return [job for job in jobs if job.name in wanted]
 
 
 def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
+    """The control, then seed by seed, so that a study stopped anywhere has held all methods against each other."""
     sources = [_Source(study, out, spec, place) for place, spec in enumerate(study.sources)]
     for source in sources:
         yield from source.stages()
     for source in sources[: len(study.data)]:
-        control = study.control
-        first = [m for m in study.methods if control and m.name in (control.method, control.over)]
-        for method in first:
-            yield from source.method(method, sources)
-        if control:
-            needs = [name for method in first for name in source.finetunes(method)]
-            file = out / source.name / "control.json"
-            asked = ("--place", source.name, "--runs", str(len(needs) * len(study.label_seeds)), "--out", str(file))
-            words = ("study", "control", str(out), *asked)
-            yield Job(f"{source.name}/control", "control", words, file, tuple(needs), source.name)
-        for method in study.methods:
-            for job in source.method(method, sources) if method not in first else ():
-                yield replace(job, needs=(*job.needs, f"{source.name}/control")) if control else job
+        if study.control:
+            yield from source.control(study.control, sources)
+    for share, seed in product(study.shares, study.seeds):
+        for source, method in product(sources[: len(study.data)], study.methods):
+            for job in source.method(method, seed, share, sources):
+                yield replace(job, needs=(*job.needs, f"{source.name}/control")) if study.control else job
+    for source, (game, told) in product(sources[: len(study.data)], study.scores.items()):
+        yield source.par(game, told)
         for method in study.methods:
             if method.recipe and source.same_game(method):
-                for game, told in study.scores.items():
-                    yield source.score(method, game, told)
+                yield source.score(method, game, told)
 
 
 @dataclass(frozen=True)
@@ -108,30 +112,35 @@ class _Source:
         return (f"{self.name}/split",), ("--split-file", str(self.out / self.name / "split.json"))
 
     def stages(self) -> Iterator[Job]:
-        """The split, reconstructors, policies and par."""
-        needs, _ = self.split
-        if needs:
+        """The split by patient, reconstructors and policies."""
+        for name in self.split[0]:
             file = self.out / self.name / "split.json"
-            yield Job(
-                needs[0], "split", ("data", "split", "--data", self.spec, "--out", str(file)), file, place=self.name
-            )
+            yield Job(name, "split", ("data", "split", "--data", self.spec, "--out", str(file)), file, place=self.name)
         for stage in self.study.stages:
             if stage.on in (None, self.place):
                 yield self._policy(stage) if stage.agent else self._reconstructor(stage)
-        for game, told in self.study.scores.items() if self.place < len(self.study.data) else ():
-            yield self._par(game, told)
 
-    def method(self, method: Method, sources: list[_Source]) -> Iterator[Job]:
-        """Pre-training and fine-tuning under one method."""
-        for seed in self.study.seeds:
-            before: tuple[Job, ...] = ()
-            if method.recipe:
-                told = self.study.pretrain_options(method)
-                home = next((one for one in sources if one.spec == told.get("data")), self)
-                before = (home.pretrain(method, seed, told),)
-                yield from before
-            for share in self.study.shares:
-                yield self._finetune(method, seed, share, before)
+    def control(self, asked: Control, sources: list[_Source]) -> Iterator[Job]:
+        """The positive control: both its methods on all seeds with the first share of labels, and what they say."""
+        both = [method for method in self.study.methods if method.name in (asked.method, asked.over)]
+        share, needs = self.study.shares[0], []
+        for seed, method in product(self.study.seeds, both):
+            yield from self.method(method, seed, share, sources)
+            needs.append(self._finetune_name(method, seed, share))
+        file = self.out / self.name / "control.json"
+        told = ("--place", self.name, "--runs", str(len(needs) * len(self.study.label_seeds)), "--out", str(file))
+        words = ("study", "control", str(self.out), *told)
+        yield Job(f"{self.name}/control", "control", words, file, tuple(needs), self.name)
+
+    def method(self, method: Method, seed: int, share: float, sources: list[_Source]) -> Iterator[Job]:
+        """Pre-training under one method and seed, and fine-tuning on one share of the labels."""
+        before: tuple[Job, ...] = ()
+        if method.recipe:
+            told = self.study.pretrain_options(method)
+            home = next((one for one in sources if one.spec == told.get("data")), self)
+            before = (home.pretrain(method, seed, told),)
+            yield from before
+        yield self._finetune(method, seed, share, before)
 
     def pretrain(self, method: Method, seed: int, told: Options) -> Job:
         """Pre-training under one method and seed."""
@@ -141,11 +150,6 @@ class _Source:
         words = (*words, "--out", str(self.out / name), *_options(own))
         leaves = self.out / name / "model.safetensors"
         return Job(name, "pretrain", words, leaves, (*self.split[0], *needs), self.name, method.name, seed)
-
-    def finetunes(self, method: Method) -> list[str]:
-        """Names of all fine-tunings of a method."""
-        study = self.study
-        return [self._finetune_name(method, seed, share) for seed in study.seeds for share in study.shares]
 
     def _finetune_name(self, method: Method, seed: int, share: float) -> str:
         return f"{self.name}/{method.name}/seed{seed}/share{share:g}"
@@ -162,7 +166,8 @@ class _Source:
         leaves = folder / "scores.json"
         return Job(name, "finetune", words, leaves, needs, self.name, method.name, seed, share, draws)
 
-    def _par(self, game: str, told: Options) -> Job:
+    def par(self, game: str, told: Options) -> Job:
+        """The search for the par of a game."""
         name = f"{self.name}/{_par_of(game)}"
         own = {key: value for key, value in told.items() if key in (*PAR, *BOTH)}
         words, needs = self._game(self._played_on(told), own)

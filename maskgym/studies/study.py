@@ -48,7 +48,7 @@ class Control:
     over: str = "scratch"
     """... than whom ..."""
     errors: float = 2.0
-    """... by how many standard errors, with the pre-training seed as the unit."""
+    """... by how many standard errors on the first share of labels, with the pre-training seed as the unit."""
 
 
 @dataclass(frozen=True)

@@ -129,15 +129,17 @@ def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> t
 
 
 def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, Any]]:
-    """The positive control on one data set: whether it holds, the sentence that says so, and its metrics."""
+    """The positive control on one data set, first share of labels: whether it holds, in words, and its metrics."""
     wanted = study.control
     assert wanted is not None
+    share = study.shares[0]
     jobs = [job for job in plan(study, out) if job.place == place]
     scores = dsc(study, (run for run in fine_tunings(jobs) if run.scores))
-    values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}))
+    values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}), share)
     gap = interval(values)
+    both = [key for name in (wanted.method, wanted.over) for key in scores.get(name, ())]
     told = {
-        "runs": sum(len(scores.get(name, ())) for name in (wanted.method, wanted.over)),
+        "runs": sum(key[1] == share for key in both),
         "value": gap.value,
         "error": gap.error,
         "seeds": len(values),

@@ -8,7 +8,7 @@ import pytest
 from maskgym.cli import run
 from maskgym.commands.study import _check
 from maskgym.errors import BadInput
-from maskgym.studies.plan import Job, plan
+from maskgym.studies.plan import Job, only, plan
 from maskgym.studies.read import keep, read_study
 
 STUDIES = sorted((Path(__file__).parents[2] / "examples" / "studies").glob("*.toml"))
@@ -209,11 +209,29 @@ def test_a_positive_control_stands_before_all_other_methods(study, tmp_path):
     study.write_text(STUDY + '[control]\nmethod = "random"\nover = "scratch"\n')
     jobs = {job.name: job for job in plan(read_study(study), tmp_path / "out")}
     control = jobs["data0/control"]
-    assert len(control.needs) == 8
-    assert {name.split("/")[1] for name in control.needs} == {"scratch", "random"}
+    its_own = [f"data0/{method}/seed{seed}/share0.1" for seed in (0, 1) for method in ("scratch", "random")]
+    assert list(control.needs) == its_own, "the first share of labels"
+    its_own += [f"data0/random/seed{seed}/pretrain" for seed in (0, 1)]
     for job in jobs.values():
         if job.place == "data0" and job.kind in ("pretrain", "finetune"):
-            assert ("data0/control" in job.needs) == (job.method not in ("scratch", "random"))
+            assert ("data0/control" in job.needs) == (job.name not in its_own)
+
+
+def test_seeds_come_one_after_the_other_so_that_a_stopped_study_has_compared_all_methods(study, tmp_path):
+    tuned = [job for job in plan(read_study(study), tmp_path / "out") if job.kind == "finetune"]
+    assert [(job.share, job.seed) for job in tuned] == sorted((job.share, job.seed) for job in tuned)
+
+
+def test_some_methods_are_run_alone_with_what_they_need(study, tmp_path, capsys):
+    study.write_text(STUDY + '[control]\nmethod = "random"\nover = "scratch"\n')
+    jobs = plan(read_study(study), tmp_path / "out")
+    some = only(jobs, ("shared",))
+    assert {job.method for job in some} == {"", "scratch", "random", "shared"}
+    names = {job.name for job in some}
+    assert {"data0/control", "data0/policy", "data1/split"} <= names and "data0/carried" not in names
+    assert all(names.issuperset(job.needs) for job in some)
+    with pytest.raises(BadInput, match="--methods names 'shard', .* did you mean 'shared'"):
+        run(["study", str(study), "--methods", "shard", "--out", str(tmp_path / "out")])
 
 
 @pytest.mark.parametrize(
