@@ -87,9 +87,9 @@ def named_points(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval
         panel.errorbar(x, value, yerr=[value - low, high - value], fmt="-o", ms=5, lw=1.6, color=colour, capsize=2)
         columns.setdefault(round(np.log2(1 + x[-1]) / 2), []).append((value[-1], x[-1], name, colour))
     for there in map(sorted, columns.values()):
-        for (_, x, name, colour), height in zip(there, _apart([last for last, *_ in there], 3.6), strict=True):
+        for (_, end, name, colour), height in zip(there, _apart([last for last, *_ in there], 3.6), strict=True):
             how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colour}
-            panel.annotate(plain_text(name), (x, height), xytext=(9, 0), **how)
+            panel.annotate(plain_text(name), (end, height), xytext=(9, 0), **how)
 
 
 def _apart(heights: list[float], gap: float) -> np.ndarray:

@@ -26,7 +26,7 @@ class Theme(NamedTuple):
     edge: str
 
 
-LIGHT = Theme(*map(web, (INK, FAINT, RULE, PAPER)), "#f6f7fa", "#2f5fb3", "#1f243030")
+LIGHT = Theme(web(INK), web(FAINT), web(RULE), web(PAPER), "#f6f7fa", "#2f5fb3", "#1f243030")
 DARK = Theme("#e4e6ec", "#9aa1b2", "#343a48", "#14171e", "#1c2029", "#8db4ff", "#00000090")
 _MARKS = "osD^vP*Xph"
 _WIDTH = 4.6  # inches

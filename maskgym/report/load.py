@@ -144,11 +144,11 @@ def _played(job: Job, study: Study) -> tuple[Interval, Interval, float] | None:
         own = agent if agent in names else next(name for name in names if name not in ("random", "variance"))
         ratios = {f"{line['ratio']:g}": line for line in sorted(lines, key=_ratio) if line["agent"] == own}
         line = ratios.get(usual) or list(ratios.values())[-1]
-        points = Interval(*(measure(line["points"][name]) for name in ("value", "low", "high")))
+        value, low, high = (measure(line["points"][name]) for name in ("value", "low", "high"))
     except (KeyError, TypeError, IndexError, StopIteration, ValueError):
         return None
     reward = measure(line.get("reward"))
-    return points, Interval(reward, reward, reward), line["ratio"]
+    return Interval(value, low, high), Interval(reward, reward, reward), line["ratio"]
 
 
 def _ratio(line: dict[str, Any]) -> float:

@@ -146,7 +146,7 @@ def _means(by_method: ByMethod, region: str) -> list[Block]:
         for metric in METRICS
     }
     means = {metric: {method: mean(one) for method, one in column.items()} for metric, column in values.items()}
-    rows = []
+    rows: list[list[Field | str]] = []
     for method in by_method:
         counts = {metric: int(np.isnan(column[method]).sum()) for metric, column in values.items()}
         usual = Counter(counts.values()).most_common(1)[0][0]
@@ -190,7 +190,8 @@ def _slices(by_method: ByMethod, regions: list[str]) -> list[Block]:
     """The mean over single slices, as some papers report it; left out where every patient is one slice."""
     tables: list[Block] = []
     for region in regions:
-        rows, repeats = [], True
+        rows: list[list[Field | str]] = []
+        repeats = True
         for method, runs in by_method.items():
             told = [run.scores["per_slice"].get(region, {}) for run in runs if run.scores.get("per_slice")]
             if told:
@@ -217,7 +218,7 @@ def _overview(name: str, place: str, shares: dict[float, ByMethod], palette: Pal
         told = ("DSC against labels, test patients", lines, palette, "labelled share of the training patients", "DSC")
         pictures.append(chart(f"shares-{place}", f"{name}: DSC against the share of labels", charts.steps, *told))
     for share, by_method in shares.items():
-        learned = {method: lines for method, runs in by_method.items() if (lines := _learned(runs))}
+        learned = {method: curves for method, runs in by_method.items() if (curves := _learned(runs))}
         title = f"Val DSC while fine-tuning, {per_cent(share)}"
         more = (title, learned, palette, "optimiser steps", "DSC of the val patients")
         if learned:
