@@ -4,7 +4,6 @@ import csv
 import json
 import shlex
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from PIL import Image
 from maskgym.benchmark import evaluate as evaluation
 from maskgym.benchmark import manifest, par, players, results
 from maskgym.benchmark.evaluate import evaluate
-from maskgym.benchmark.protocol import Protocol, runs, track
+from maskgym.benchmark.protocol import Protocol, runs
 from maskgym.cli import run
 from maskgym.errors import BadInput
 from maskgym.masking.observation import from_observation
@@ -271,36 +270,3 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(command, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BadInput, match="file"):
         run(["score", "variance", *command[:-1], str(tmp_path / "file")])
-
-
-def test_tracks_go_by_the_most_that_was_asked_for_an_image():
-    assert [track(q, False) for q in (0, 1, 16, 17, 64, 256, 257)] == [
-        "image", "query-16", "query-16", "query-64", "query-64", "query-256", "open"
-    ]  # fmt: skip
-    assert track(12, True) == "query-16, white-box"
-
-
-def test_results_that_were_tampered_with_are_refused_in_a_sentence(task, pars, tmp_path):
-    found = evaluate(Protocol(("random",), (0.5,), 2, 6), task, tmp_path / "cells", pars)
-    results.save(tmp_path / "results.json", found)
-    again, _ = results.read(tmp_path)
-    np.testing.assert_array_equal(again[0].mask, found[0].mask)
-    good = found[0].encode()
-    for change in (
-        {"mask": "!"}, {"mask": good["mask"][:-8]}, {"patches": 1 << 40}, {"seeds": [0]}, {"reward": [[1.0]]},
-        {"reward": [[None] * 6] * 2}, {"queries": "many"}, {"manifest": 3}, {"ratio": "half"},
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=".") as caught:
-            results.decode(good | change)
-        assert "\n" not in str(caught.value)
-    (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(BadInput, match="holds no results or is damaged"):
-        results.read(tmp_path)
-
-
-def test_runs_are_joined_in_the_order_of_their_seeds(task, pars, tmp_path):
-    found = scored(Protocol(("random",), (0.5,), 3, 6), task, tmp_path, pars)["random", 0.5, "sampled"]
-    assert found.seeds == (0, 1, 2)
-    halves = [replace(found, seeds=(seed,), **{name: getattr(found, name)[[seed]] for name in ("reward", "mask",
-              "lesion_cover", "seconds", "queries")}) for seed in found.seeds]  # fmt: skip
-    np.testing.assert_array_equal(results.join(halves).reward, found.reward)
