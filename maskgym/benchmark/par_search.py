@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskgym.benchmark import par as pars
 from maskgym.benchmark.evaluate import play
@@ -54,13 +55,17 @@ def raise_par(
     agents: Sequence[str] = (),
     settings: Search | None = None,
     progress: Progress | None = None,
+    bf16: bool = False,
 ) -> Table:
     """Search until each of the first images has had so many queries, and save every few seconds.
 
     A search that was killed is taken up where it was saved. More queries go on from the best masks known; an agent
     that was not among the starts yet brings so many queries more; images that the file does not know are added.
+
+    With bf16 the search ranks masks by a network in bfloat16. What is stored is played in float32 in any case.
     """
     game = task.game_at(ratio)
+    ranking = halved(game) if bf16 else game
     random, by_loss = _zero(game, task, images)
     table = par.tables.get(key(ratio))
     have = 0 if table is None else len(table)
@@ -86,26 +91,46 @@ def raise_par(
         # What was spent belongs to the seed: a search taken up again must not try the same moves.
         seeds = rng.keys(torch.from_numpy(index + (_SEED << 32)) + (int(done.max()) << 20), 1)[:, 0]
 
-        def note(found: Found, index: np.ndarray = index, done: np.ndarray = done) -> None:
+        def note(found: Found, last: bool = False, index: np.ndarray = index, done: np.ndarray = done) -> None:
             nonlocal saved, told
             table.spent[index] = done + found.queries
-            _keep(table, index, found.mask.cpu().numpy(), found.reward.cpu().numpy())
             crossed = index[(2 * table.spent[index] >= table.goal[index]) & np.isnan(table.half[index])]
-            table.half[crossed] = table.reward[crossed]
+            due = time.monotonic() - saved > _SAVE_EVERY
+            if due or last or len(crossed):
+                mask = found.mask.cpu().numpy()
+                _keep(table, index, mask, _rewards(game, task, index, mask))
+                table.half[crossed] = table.reward[crossed]
             if progress is not None:
                 still = int((table.goal - table.spent)[:images].sum())
                 progress((found.queries - told) * len(index), still, float(table.reward[:images].mean()))
                 told = found.queries
-            if time.monotonic() - saved > _SAVE_EVERY:
+            if due:
                 par.save(path)
                 saved = time.monotonic()
 
         left = int((table.goal[index] - done).min())
         start = torch.from_numpy(starts[:left]).to(task.device)
-        note(search(game, task.fetch(index), start, left, seeds.to(task.device), settings, note))
+        note(search(ranking, task.fetch(index), start, left, seeds.to(task.device), settings, note), last=True)
         table.spent[index] = table.goal[index]
     par.save(path)
     return table.head(images)
+
+
+def halved(game: Game) -> Game:
+    """The same game with its networks in bfloat16: rewards to 0.1 %, much sooner on processors that multiply it."""
+    half = copy(game)
+    half.reconstructor = _Half(game.reconstructor)
+    half.reference = None if game.reference is None else _Half(game.reference)
+    return half
+
+
+class _Half(nn.Module):
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = deepcopy(network).to(torch.bfloat16)
+
+    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+        return self.network(images.bfloat16(), mask)
 
 
 def _first(game: Game, task: Task, index: np.ndarray, random: np.ndarray, by_loss: np.ndarray) -> Table:

@@ -34,6 +34,8 @@ class Par(WhichGame):
     """Agents whose masks the search also starts from, as a3c:runs/a3c."""
     fresh: bool = False
     """Delete what is in --out and start over."""
+    bf16: bool = False
+    """Rank masks by a network in bfloat16, which some processors run faster; what is stored is float32."""
     search: Search = field(default_factory=Search)
 
     def __call__(self) -> None:
@@ -73,7 +75,7 @@ class Par(WhichGame):
                         at = bar.tasks[job].completed + done  # type: ignore[call-overload]
                         bar.update(job, completed=at, total=at + left, reward=reward)  # type: ignore[arg-type]
 
-                    how = (self.queries, self.from_agents, self.search, progress)
+                    how = (self.queries, self.from_agents, self.search, progress, self.bf16)
                     found = raise_par(task, par, self.out, ratio, images, *how)
                     bar.update(job, completed=1, total=1, reward=float(found.reward.mean()))
                     gain, _ = found.doubling()

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from maskgym.benchmark import par as pars
-from maskgym.benchmark.par_search import open_par, raise_par
+from maskgym.benchmark.par_search import halved, open_par, raise_par
 from maskgym.benchmark.search import Search
 from maskgym.cli import run
 from maskgym.errors import BadInput
@@ -21,9 +21,13 @@ from maskgym.errors import BadInput
 QUICK = Search(chains=2)
 
 
-def rewards_of(task, ratio, mask):
+def rewards_of_game(game, task, mask):
     images = task.fetch(np.arange(len(mask)))
-    return task.game_at(ratio).evaluate(images, torch.from_numpy(mask).view(-1, *task.patches.grid)).reward.numpy()
+    return game.evaluate(images, torch.from_numpy(mask).view(-1, *task.patches.grid)).reward.numpy()
+
+
+def rewards_of(task, ratio, mask):
+    return rewards_of_game(task.game_at(ratio), task, mask)
 
 
 def test_a_file_comes_back_as_it_was_written(par_file, tmp_path):
@@ -66,6 +70,17 @@ def test_more_queries_go_on_and_never_lower_a_reward(par_file, task, tmp_path):
     again = raise_par(task, pars.read(path), path, 0.75, 6, 60, settings=QUICK)
     np.testing.assert_array_equal(again.reward, after.reward)
     assert again.queries == 120
+
+
+def test_a_search_that_ranks_in_bfloat16_stores_what_float32_gives(task, tmp_path):
+    par = pars.start(task, 4)
+    table = raise_par(task, par, tmp_path / "par", 0.75, 4, 200, settings=QUICK, bf16=True)
+    ranked = rewards_of_game(halved(task.game_at(0.75)), task, table.mask)
+    np.testing.assert_array_equal(table.reward, rewards_of(task, 0.75, table.mask))
+    assert np.abs(ranked / table.reward - 1).max() < 0.02
+    assert (ranked != table.reward).any()
+    assert (table.half <= table.reward).all()
+    assert (table.reward > table.random).all()
 
 
 def test_a_reward_that_no_search_would_find_again_stays(par_file, task, tmp_path):
