@@ -73,6 +73,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code; bad input leaves with 2 and one line."""
     words = list(sys.argv[1:] if argv is None else argv)
+    sys.argv[1:] = words  # what a manifest tells: in a study's job it is the job's command
     try:
         raise SystemExit(run(words))
     except BadInput as error:

@@ -9,6 +9,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from functools import cache
@@ -20,18 +21,45 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from maskgym.data.cases import open_cases
 from maskgym.files import write_text
+from maskgym.registry import agent_class
 
 if TYPE_CHECKING:
     from maskgym.envs.task import Task
 
 NAME = "manifest.json"
+_NAMING = ("weights", "reconstructor", "policy", "split_file", "settings")  # settings that name a file or a folder
 _VERSIONS = ("maskgym", "torch", "gymnasium", "numpy", "stable-baselines3")
 
 
 def write(folder: Path, task: Task, env: str, **more: Any) -> None:
     """Leave a manifest in the folder of a run: of an environment's id and task, and what else is to be told."""
     write_text(folder / NAME, json.dumps({**machine(str(task.device)), "game": game(task, env), **more}, indent=2))
+
+
+def of_run(folder: Path, settings: Any, seeds: Sequence[int], splits: Sequence[str] = ()) -> None:
+    """Leave a manifest in the folder of a pre-training, a fine-tuning or a study.
+
+    Args:
+        folder: of the run.
+        settings: the dataclass it is made from; what it names (weights, a policy, a split file) is hashed.
+        seeds: of the run, or of all that a study plans.
+        splits: of the settings' data, as far as the run sees them.
+    """
+    folder, spec = folder.expanduser(), json.loads(json.dumps(asdict(settings), default=str))
+    told = {**machine(str(spec.get("device", "cpu"))), "seeds": list(seeds), "spec": spec}
+    inputs = {name: _hash_of(spec[name]) for name in _NAMING if spec.get(name)}
+    told["inputs"] = {name: found for name, found in inputs.items() if found}
+    if agent := spec.get("agent"):
+        told["agents"] = {agent: code(agent_class(agent.partition("?")[0].partition(":")[0]))}
+    if splits:
+        left = sorted(folder.rglob("*.safetensors"))
+        told["networks"] = {str(path.relative_to(folder).with_suffix("")): _hash_of(path) for path in left}
+        size, file = settings.size, spec["split_file"] or None
+        cases = {split: open_cases(settings.data, split, file, size=size) for split in splits}
+        told["split_hash"] = digest({split: [(case.id, case.key) for case in part] for split, part in cases.items()})
+    write_text(folder / NAME, json.dumps(told, indent=2))
 
 
 def machine(device: str = "cpu", argv: list[str] | None = None) -> dict[str, Any]:
@@ -101,6 +129,13 @@ def code(cls: type) -> dict[str, str]:
 def folder_hash(folder: Path) -> str:
     """Hash what a saved agent was saved as: trained again, it is another one."""
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("agent.*")))).hexdigest()[:16]
+
+
+def _hash_of(path: str | Path) -> str:
+    """Hash a file, or the weights in a folder; nothing where there is neither."""
+    there = Path(path).expanduser()
+    files = sorted(there.glob("*.safetensors")) if there.is_dir() else [there] if there.is_file() else []
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else ""
 
 
 def digest(*parts: Any) -> str:

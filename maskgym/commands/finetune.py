@@ -15,9 +15,11 @@ class Finetune(FineTune):
 
     def __call__(self) -> int:
         """Train, measure, print the means."""
+        from maskgym.benchmark import manifest
         from maskgym.downstream.finetune import finetune
 
         told = finetune(self)
+        manifest.of_run(self.out, self, [self.seed], ("train", "val", "test"))
         if told is None:
             print("interrupted; all is saved: the same command goes on")
             return 130

@@ -25,6 +25,7 @@ class Pretrain(PretrainSettings):
 
     def __call__(self) -> int:
         """Train, and say how to go on."""
+        from maskgym.benchmark import manifest
         from maskgym.commands.stages import train_agent
         from maskgym.pretrain.run import pretrain
         from maskgym.training.devices import first_process
@@ -33,6 +34,7 @@ class Pretrain(PretrainSettings):
         file = None if trained is None else pretrain(self, *trained)
         if not first_process():
             return 0 if file else 130
+        manifest.of_run(self.out, self, [self.seed], ("train", "val"))
         if file is None:
             print("interrupted; all is saved: the same command goes on")
             return 130

@@ -46,6 +46,7 @@ class RunStudy:
 
     def __call__(self) -> int:
         """Read, check, plan, run."""
+        from maskgym.benchmark import manifest
         from maskgym.studies.plan import only, plan
         from maskgym.studies.read import hint, keep, read_study
 
@@ -67,6 +68,7 @@ class RunStudy:
             _clear(out)
         jobs = plan(keep(self.study, out, self.data), out)
         jobs = only(jobs, self.methods) if self.methods else jobs
+        manifest.of_run(out, study, study.seeds)
         if self.to == "snakemake":
             from maskgym.studies.snakemake import write_snakefile
 
