@@ -28,11 +28,15 @@ def result(agent, share, mode="deterministic", runs=5, queries=0, white_box=Fals
     )
 
 
-@pytest.fixture
-def pars():
+def known_par():
     one = np.ones(IMAGES, np.float32)
     table = Table(np.broadcast_to(HIDDEN, (IMAGES, PATCHES)), 3 * one, one, one, one, one)
     return {0.5: NamedPar(table, "par v1")}
+
+
+@pytest.fixture
+def pars():
+    return known_par()
 
 
 @pytest.fixture
