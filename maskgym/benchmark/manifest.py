@@ -58,7 +58,11 @@ def of_run(folder: Path, settings: Any, seeds: Sequence[int], splits: Sequence[s
         told["networks"] = {str(path.relative_to(folder).with_suffix("")): _hash_of(path) for path in left}
         size, file = settings.size, spec["split_file"] or None
         cases = {split: open_cases(settings.data, split, file, size=size) for split in splits}
-        told["split_hash"] = digest({split: [(case.id, case.key) for case in part] for split, part in cases.items()})
+        layout, _, options = settings.data.partition("?")
+        listed = {split: [(case.id, case.key) for case in part] for split, part in cases.items()}
+        told["split_hash"] = digest(
+            layout.partition(":")[0], options, size, listed
+        )  # not where it lies on this machine
     write_text(folder / NAME, json.dumps(told, indent=2))
 
 
