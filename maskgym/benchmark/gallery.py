@@ -32,7 +32,7 @@ class Column:
 
 
 def column(
-    task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, known: NamedPar | None
+    task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, par: NamedPar | None
 ) -> Column:
     """Play masks (n, N) of images `index` (n,), and note what they bring."""
     images = task.fetch(index)
@@ -40,8 +40,8 @@ def column(
         outcome = task.game_at(ratio).evaluate(images, mask.bool().to(task.device).view(-1, *task.patches.grid))
     reward = outcome.reward.double().cpu().numpy()
     notes = [f"reward {value:.3f}" for value in reward]
-    if known is not None and spec != "par":
-        each = points_of_each(reward, known.table.random[index], known.table.reward[index])
+    if par is not None and spec != "par":
+        each = points_of_each(reward, par.table.random[index], par.table.reward[index])
         notes = [f"{note}, {value:.0f} points" for note, value in zip(notes, each, strict=True)]
     hidden, brought = (part.flatten(1).cpu().numpy() for part in (outcome.mask, outcome.patch_reward))
     return Column(short(spec), hidden, brought, tuple(notes))

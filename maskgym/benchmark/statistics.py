@@ -137,7 +137,7 @@ def probability_of_improvement(
     one, other = ours[:, None], theirs[None]
     beats = np.where(np.isnan(one - other), np.nan, (one > other) + 0.5 * (one == other))  # (S, R, n)
     pairs = beats.reshape(-1, beats.shape[2])
-    tables = [_influence(mean_of_known(beats, axis)) for axis in (1, 0)]
+    tables = [_influence(mean_of_defined(beats, axis)) for axis in (1, 0)]
     # Either table carries the whole effect of an image: half of it each is what they carry together.
     halves = [table - 0.5 * table.mean(0) for table in tables]
     found = _interval(mean(pairs).value, halves, _row_means(pairs), level)
@@ -196,11 +196,11 @@ def _interval(value: float, tables: Sequence[np.ndarray], rows: np.ndarray, leve
 
 def _influence(scores: np.ndarray) -> np.ndarray:
     """Turn scores (S, n) into influences on the mean of rows: NaN adds nothing, and leaves more weight to the rest."""
-    known = ~np.isnan(scores)
-    count = known.sum(1, keepdims=True)
-    filled = np.where(known, scores, 0.0)
+    defined = ~np.isnan(scores)
+    count = defined.sum(1, keepdims=True)
+    filled = np.where(defined, scores, 0.0)
     centre = filled.sum(1, keepdims=True) / np.maximum(count, 1)
-    spread = np.where(known, scores - centre, 0.0) * scores.shape[1] / np.maximum(count, 1)
+    spread = np.where(defined, scores - centre, 0.0) * scores.shape[1] / np.maximum(count, 1)
     return (centre + spread)[count[:, 0] > 0]
 
 
@@ -209,11 +209,11 @@ def _row_means(scores: np.ndarray) -> np.ndarray:
     return _influence(scores).mean(1)
 
 
-def mean_of_known(values: np.ndarray, axis: int) -> np.ndarray:
+def mean_of_defined(values: np.ndarray, axis: int) -> np.ndarray:
     """Mean along an axis of what is defined; NaN where nothing is."""
-    known = ~np.isnan(values)
-    count = known.sum(axis)
-    return np.where(count > 0, np.where(known, values, 0.0).sum(axis) / np.maximum(count, 1), np.nan)
+    defined = ~np.isnan(values)
+    count = defined.sum(axis)
+    return np.where(count > 0, np.where(defined, values, 0.0).sum(axis) / np.maximum(count, 1), np.nan)
 
 
 def _table(scores: np.ndarray) -> np.ndarray:

@@ -54,13 +54,13 @@ class Gallery(WhichGame):
         players = {spec: seat(spec, task, self.ratio, self.seed) for spec in self.agents}
         count = count_images(task, self.images)
         index = np.sort(np.random.default_rng(self.seed).permutation(len(task.images))[:count])
-        views, known = task.observe(task.fetch(index)), self._par(task)
+        views, par = task.observe(task.fetch(index)), self._par(task)
         masks = {spec: torch.as_tensor(player.act(views)).flatten(1) for spec, player in players.items()}
-        if known is not None:
-            masks["par"] = torch.from_numpy(known.table.mask[index])
-        columns = [gallery.column(task, self.ratio, index, spec, mask, known) for spec, mask in masks.items()]
+        if par is not None:
+            masks["par"] = torch.from_numpy(par.table.mask[index])
+        columns = [gallery.column(task, self.ratio, index, spec, mask, par) for spec, mask in masks.items()]
         hidden = f"{int(columns[0].mask[0].sum())} of {task.patches.count} patches hidden"
-        beside = "" if known is None else f", {known}"
+        beside = "" if par is None else f", {par}"
         gallery.draw(task, index, columns, f"{self.env.removeprefix('maskgym:')}: {hidden}{beside}", self.out)
         print(f"wrote {self.out}")
 

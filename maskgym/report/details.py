@@ -47,10 +47,10 @@ def pre_training(found: Findings, palette: dict[str, str]) -> Section:
 
 def _held_out(runs: Runs) -> Iterator[charts.Line]:
     for run in runs:
-        known = [row for row in run.curve if row.get("patch mean") and {"held-out loss", "step"} <= row.keys()]
-        if known and (last := _last(run, "step")):
+        rows = [row for row in run.curve if row.get("patch mean") and {"held-out loss", "step"} <= row.keys()]
+        if rows and (last := _last(run, "step")):
             step, loss, guess = (
-                np.array([row[name] for row in known]) for name in ("step", "held-out loss", "patch mean")
+                np.array([row[name] for row in rows]) for name in ("step", "held-out loss", "patch mean")
             )
             yield step / last, loss / guess
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from maskgym.benchmark.statistics import Interval, mean_of_known
+from maskgym.benchmark.statistics import Interval, mean_of_defined
 from maskgym.errors import BadInput
 from maskgym.studies.job import Record, state
 from maskgym.studies.plan import Job, plan
@@ -166,5 +166,5 @@ def array(runs: Runs, value: Callable[[dict[str, Any]], float]) -> tuple[np.ndar
     for place, seed in enumerate(seeds):
         drawn = [run.scores["patients"] for run in runs if run.job.seed == seed]
         values = np.array([[value(one.get(patient, {})) for patient in patients] for one in drawn], float)
-        rows[place] = mean_of_known(values, 0)
+        rows[place] = mean_of_defined(values, 0)
     return rows, seeds, patients
