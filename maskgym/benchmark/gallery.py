@@ -31,9 +31,7 @@ class Column:
     notes: tuple[str, ...]  # one line below each picture
 
 
-def column(
-    task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, par: NamedPar | None
-) -> Column:
+def column(task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, par: NamedPar | None) -> Column:
     """Play masks (n, N) of images `index` (n,), and note what they bring."""
     images = task.fetch(index)
     with torch.inference_mode():
