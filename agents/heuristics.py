@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskgym.agent import Agent
-from maskgym.climbing import normal
+from maskgym.climbing import cells_of, normal
 from maskgym.errors import BadInput
 
 _WIDEST = 8.0  # patches; a wider field is a slope across the grid
@@ -90,7 +90,7 @@ class Block(Agent):
 
     def score(self, images: Tensor) -> Tensor:
         """Score by closeness to the nearest of the centres; ties are broken at random."""
-        cells = _cells(self)  # (N, dims)
+        cells = cells_of(self.patches.grid, images.device).float()  # (N, dims)
         shuffled = _shuffled(self, len(images)).flatten(1)
         centres = cells[shuffled.topk(self.settings.blocks, dim=1).indices]  # (B, blocks, dims)
         far = torch.cdist(centres, cells.expand(len(images), -1, -1))  # (B, blocks, N)
@@ -105,7 +105,7 @@ class Center(Agent):
 
     def score(self, images: Tensor) -> Tensor:
         """Score by closeness to the middle, measured along the axis on which a patch is farthest."""
-        cells = _cells(self)
+        cells = cells_of(self.patches.grid, images.device).float()
         middle = (torch.tensor(self.patches.grid, device=cells.device) - 1) / 2
         far = ((cells - middle).abs() / (middle + 0.5)).amax(1)
         return (-far).view(1, *self.patches.grid).expand(len(images), *self.patches.grid)
@@ -153,12 +153,6 @@ def _shuffled(agent: Agent, batch: int) -> Tensor:
     """Random ranks (B, *grid) as floats, all different."""
     ranks = agent.draw_keys(batch).argsort(1).to(torch.float32)
     return ranks.view(batch, *agent.patches.grid)
-
-
-def _cells(agent: Agent) -> Tensor:
-    """Where each patch lies in the grid, (N, dims) float."""
-    axes = [torch.arange(cells, device=agent.game_spec.device, dtype=torch.float32) for cells in agent.patches.grid]
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
 
 
 def _mean(agent: Agent, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ reconstructor that learns.
 from __future__ import annotations
 
 from copy import copy
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,14 @@ class Outcome(NamedTuple):
     patch_loss: Tensor  # (B, *grid) float32: mean squared error of each patch under the reconstructor
     reward: Tensor  # (B,) float32: mean of the patch reward over all patches
     patch_reward: Tensor  # (B, *grid) float32: of each patch; the patch loss itself where the reward is "loss"
+
+
+class Images(Protocol):
+    """Images (B, C, *size): a tensor, or what brings slices of one when they are needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: Any, /) -> Tensor: ...
 
 
 class Game:
@@ -77,7 +85,7 @@ class Game:
         """Queries that evaluating one mask of one image costs: a forward of each network."""
         return 1 if self.reference is None else 2
 
-    def play(self, images: Tensor, scores: Tensor, keys: Tensor) -> Outcome:
+    def play(self, images: Images, scores: Tensor, keys: Tensor) -> Outcome:
         """Play one round on images (B, C, *size): scores or a requested mask (B, N), random (B, N) int64 keys."""
         return self.evaluate(images, self.select(scores, keys))
 
@@ -86,11 +94,11 @@ class Game:
         hidden = select(scores.flatten(1), self.budget, keys, hard_share=1.0 - self.hint_share)
         return hidden.view(-1, *self.patches.grid)
 
-    def evaluate(self, images: Tensor, mask: Tensor) -> Outcome:
+    def evaluate(self, images: Images, mask: Tensor) -> Outcome:
         """Hide, rebuild, and reward every patch.
 
         Args:
-            images: (B, C, *size).
+            images: (B, C, *size), or whatever gives them slice by slice.
             mask: bool, True = hidden: (B, *grid), or (B, M, N) for M masks of each image in one batch.
         """
         rows, many = self._rows(mask)
@@ -147,10 +155,7 @@ class Game:
     def hide(self, images: Tensor, mask: Tensor) -> Tensor:
         """Replace hidden pixels by the image's own mean, channel by channel (0 in a z-scored image)."""
         fill = images.mean(tuple(range(2, images.dim())), keepdim=True)
-        hidden = self.patches.spread(mask)
-        if mask.dtype == torch.bool:
-            return torch.where(hidden, fill, images)
-        return images * (1 - hidden) + fill * hidden  # exact at 0 and 1
+        return self.patches.blend(images, fill, mask.to(images.dtype))
 
     def _soft(self, images: Tensor, relaxed: Tensor) -> Outcome:
         for network in (self.reconstructor, *([] if self.reference is None else [self.reference])):
@@ -173,14 +178,12 @@ class Game:
         piece = self.piece or count
         return [slice(i, i + piece) for i in range(0, count, piece)]
 
-    def _each(self, images: Tensor, mask: Tensor, network: nn.Module) -> Tensor:
+    def _each(self, images: Images, mask: Tensor, network: nn.Module) -> Tensor:
         """Patch losses under masks (R, *grid) of images (B, C, *size), each shown R / B times: (R, *grid) float32."""
         times = len(mask) // max(1, len(images))
         losses = []
         for part in self._pieces(len(mask)):
-            shown = images[part]
-            if times > 1:
-                shown = images[torch.arange(len(mask), device=images.device)[part] // times]
+            shown = images[part] if times < 2 else images[torch.arange(len(mask), device=mask.device)[part] // times]
             losses.append(self._evaluate(shown, mask[part], network))
         return losses[0] if len(losses) == 1 else torch.cat(losses)
 

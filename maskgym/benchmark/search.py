@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maskgym.climbing import cells_of, credit
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import rng
@@ -116,25 +117,9 @@ def _blocks(game: Game, seeds: Tensor, masks: int) -> Tensor:
     return torch.zeros(*centres.shape, len(far), dtype=torch.bool, device=seeds.device).scatter_(2, hidden, True)
 
 
-def _cells(grid: tuple[int, ...], device: torch.device) -> Tensor:
-    """Where every patch lies: (N, dims) int64."""
-    return torch.stack(
-        torch.meshgrid(*(torch.arange(side, device=device) for side in grid), indexing="ij"), -1
-    ).flatten(0, -2)
-
-
 def _distances(grid: tuple[int, ...], device: torch.device) -> Tensor:
-    cells = _cells(grid, device).float()
+    cells = cells_of(grid, device).float()
     return torch.cdist(cells, cells)  # (N, N)
-
-
-def credit(change: Tensor, flipped: Tensor, nearness: Tensor) -> Tensor:
-    """Share the change of every patch's loss (B, N) out to the flipped patches (B, N) bool near it: (B, N).
-
-    The shares of a patch add up to its change, so the credits of an image add up to the change of its loss.
-    """
-    near = flipped.float() @ nearness  # (B, N) how much flipping there was around each patch
-    return (change / near.clamp(min=1e-9)) @ nearness * flipped
 
 
 class _Population:
@@ -143,7 +128,7 @@ class _Population:
     def __init__(self, game: Game, images: Tensor, starts: Tensor, seeds: Tensor, settings: Search):
         self.game, self.images, self.settings = game, images, settings
         self.chains, self.batch, self.count = starts.shape
-        self.cells, self.far = _cells(game.patches.grid, images.device), _distances(game.patches.grid, images.device)
+        self.cells, self.far = cells_of(game.patches.grid, images.device), _distances(game.patches.grid, images.device)
         self.scarce = min(game.budget, self.count - game.budget)
         self.nearness = torch.exp(-self.far.square() / (2 * settings.reach**2)) + 1e-6
         steps = torch.arange(self.chains, device=images.device)[:, None]

@@ -124,12 +124,12 @@ class Show:
         """Write the sheet and say what is on it."""
         from maskgym.data.sheet import write
         from maskgym.data.source import load
-        from maskgym.envs.task import parse_size
+        from maskgym.sizes import read_size
 
         if self.images < 1:
             raise BadInput(f"--images {self.images} should be at least 1")
         split_file = str(self.split_file) if self.split_file else None
-        size = parse_size(self.image_size, 2, "image_size")
+        size = read_size(self.image_size, "image_size")
         images = load(self.data, size=size, split=self.split, split_file=split_file)
         shown = "x".join(map(str, size))
         write(images, self.out, f"{_without_folders(self.data)}, {self.split}, {shown}", self.images)

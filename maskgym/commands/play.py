@@ -22,16 +22,16 @@ class Envs:
         from rich.table import Table
 
         from maskgym.envs.query import QuerySettings
-        from maskgym.envs.task import parse_size
         from maskgym.masking.patches import Patches
+        from maskgym.sizes import read_size
 
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in ("id", "image", "patch", "grid", "hidden", "steps", "reconstructor"):
             table.add_column(heading, no_wrap=True)
         for name, keywords in {**IDS, **QUERY_IDS}.items():
             settings = QuerySettings.of(dict(keywords))
-            size = parse_size(settings.image_size, 2, "image_size")
-            patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
+            size = read_size(settings.image_size, "image_size")
+            patches = Patches(size, read_size(settings.patch_size, "patch_size", len(size)))
             grid = " x ".join(map(str, patches.grid))
             hidden = f"{settings.ratio:.0%}"
             steps = str(settings.queries if name in QUERY_IDS else 1)

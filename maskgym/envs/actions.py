@@ -42,14 +42,13 @@ def read_actions(actions: Any, batch: int, patches: Patches, action_type: str) -
         if looked_at and bool(given.isnan().any()):
             raise BadInput("the action holds NaN: scores must be numbers")
         return given.float()
-    if given.dtype == torch.bool:
-        return given
-    if looked_at and not bool(((given == 0) | (given == 1)).all()):
+    asked = given > 0.5 if given.dtype != torch.bool else given
+    if looked_at and not torch.equal(asked.to(given.dtype), given):
         wrong = given[(given != 0) & (given != 1)][0].item()
         raise BadInput(
             f'the action holds {wrong:g}: a mask holds 0 and 1 only; for scores make it with action_type="score"'
         )
-    return given > 0.5
+    return asked
 
 
 def requested(actions: Tensor, budget: int) -> Tensor:

@@ -35,8 +35,9 @@ class Kept:
         """Get a copy of the rows of images (n,)."""
         if not self.keeps:
             return self.work_out(index)
-        new = np.unique(index[~self._met[index]])
-        if len(new):
+        met = self._met[index]
+        if not met.all():
+            new = np.unique(index[~met])
             self._rows[new] = self.work_out(new)
             self._met[new] = True
         return self._rows[index]

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from maskgym.envs.actions import requested
 from maskgym.envs.episodes import OneShot
+from maskgym.envs.face import Face
 from maskgym.envs.task import Task
 from maskgym.errors import BadInput
 from maskgym.game import Outcome
 
 
-class MaskMIM(gym.Env[Any, Any]):
+class MaskMIM(Face, gym.Env[Any, Any]):
     """Hide the patches of a medical image that a frozen network cannot rebuild.
 
     ## Description
@@ -78,21 +79,6 @@ class MaskMIM(gym.Env[Any, Any]):
         self._over = False
         self._shown: Outcome | None = None  # the last step of this episode, for render
 
-    @property
-    def budget(self) -> int:
-        """K, how many patches are hidden."""
-        return self.task.game.budget
-
-    @property
-    def ratio(self) -> float:
-        """Share of the patches that is hidden."""
-        return self.task.game.ratio
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Patches along each axis."""
-        return self.task.patches.grid
-
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
@@ -112,7 +98,7 @@ class MaskMIM(gym.Env[Any, Any]):
         if self._over:
             raise ResetNeeded("the episode is over: call reset before the next step")
         asked = self.task.read([action] if isinstance(action, list | tuple) else np.asarray(action)[None], 1)
-        outcome = self.task.play(self.task.fetch(self._index), asked, self.episodes.draws(self._draw))
+        outcome = self.task.play(self._index, asked, self.episodes.draws(self._draw))
         reward, ended, more = self.episodes.take(outcome, np.ones(1, bool), self.task.meter.per_image(1))
         self._shown, self._over = outcome, bool(ended[0])
         mask = outcome.mask.cpu().numpy()

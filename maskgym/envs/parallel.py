@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from maskgym.envs.face import Face
 from maskgym.envs.mask_mim import MaskMIM
 from maskgym.errors import BadInput
 
@@ -45,7 +46,7 @@ def parallel_env(
     return MaskMIMParallel(env, rewards)
 
 
-class MaskMIMParallel(_Base):
+class MaskMIMParallel(Face, _Base):
     """Patches as agents, over one `MaskMIM`, which plays the game.
 
     Agents are `patch_0 ... patch_N-1`, row by row. Each observes the whole image (one array serves all: do not write
@@ -57,7 +58,7 @@ class MaskMIMParallel(_Base):
     metadata = {"name": "mask_mim_v0", "render_modes": ["rgb_array"], "render_fps": 2, "is_parallelizable": True}  # noqa: RUF012
 
     def __init__(self, env: MaskMIM, rewards: str = "team"):
-        self.env, self.rewards, self.render_mode = env, rewards, env.render_mode
+        self.env, self.task, self.rewards, self.render_mode = env, env.task, rewards, env.render_mode
         self.possible_agents = [f"patch_{number}" for number in range(env.task.patches.count)]
         self.agents: list[str] = []
         # One space object serves all agents: 256 of them would be slow to make, to seed and to compare.
@@ -107,21 +108,6 @@ class MaskMIMParallel(_Base):
             dict.fromkeys(agents, False),
             {agent: {"index": info["index"], "hidden": was} for agent, was in zip(agents, hidden, strict=True)},
         )
-
-    @property
-    def budget(self) -> int:
-        """K, how many patches are hidden."""
-        return self.env.budget
-
-    @property
-    def ratio(self) -> float:
-        """Share of the patches that is hidden."""
-        return self.env.ratio
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Patches along each axis."""
-        return self.env.grid
 
     def state(self) -> Any:
         """Give a copy of the observation: here the state of the world is what everybody sees."""

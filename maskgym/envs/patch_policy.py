@@ -13,12 +13,13 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from maskgym.envs.task import Settings, parse_size
+from maskgym.envs.task import Settings
 from maskgym.errors import BadInput
 from maskgym.masking.observation import from_observation
 from maskgym.masking.patches import Patches
 from maskgym.masking.select import budget
 from maskgym.patchnet import PatchNet
+from maskgym.sizes import read_size
 
 
 class PatchPolicy(ActorCriticPolicy):
@@ -148,7 +149,7 @@ def _patches(size: tuple[int, ...], count: int, patch_size: str | int) -> Patche
     fits = f"{count} bits do not fit images of {'x'.join(map(str, size))} in patches of {side}: pass "
     fits += "policy_kwargs={'patch_size': ...} with the environment's"
     try:
-        patches = Patches(size, parse_size(side, len(size), "patch_size"))
+        patches = Patches(size, read_size(side, "patch_size", len(size)))
     except BadInput as error:
         raise BadInput(fits) from error
     if patches.count != count:

@@ -27,6 +27,7 @@ from maskgym.meter import Meter
 from maskgym.networks import store
 from maskgym.networks.frozen import best_piece, freeze
 from maskgym.rewards import Reward, make_reward
+from maskgym.sizes import read_size
 
 _CALIBRATION = 64  # images by which the loss under random masks is measured
 
@@ -83,24 +84,13 @@ class Settings:
         return cls(**keywords)
 
 
-def parse_size(text: str | int, axes: int, name: str) -> tuple[int, ...]:
-    """Read "128x128", "32x32x32" or one number for all axes."""
-    try:
-        sides = tuple(int(side) for side in str(text).lower().split("x"))
-    except ValueError:
-        raise BadInput(f"{name} {text!r} is not a size: write 128, 128x128 or 32x32x32") from None
-    if min(sides) < 1:
-        raise BadInput(f"{name} {text!r} must be positive")
-    return sides * axes if len(sides) == 1 else sides
-
-
 class Task:
     """Images, a frozen network and the rules, ready to be played on a device."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        size = parse_size(settings.image_size, 2, "image_size")
-        self.patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
+        size = read_size(settings.image_size, "image_size")
+        self.patches = Patches(size, read_size(settings.patch_size, "patch_size", len(size)))
         if settings.split not in SPLITS:
             raise BadInput(f"unknown split {settings.split!r}: choose one of {', '.join(SPLITS)}")
         if settings.action_type not in ACTION_TYPES:
@@ -176,11 +166,11 @@ class Task:
         """Bring actions of any accepted form to (B, N) on the device: a bool mask, or float scores."""
         return read_actions(actions, batch, self.patches, self.settings.action_type).to(self.device)
 
-    def play(self, images: Tensor, actions: Tensor, draws: np.ndarray) -> Outcome:
-        """Play one round with read actions (B, N); what is random in it grows from the (B,) int64 draws."""
+    def play(self, index: np.ndarray, actions: Tensor, draws: np.ndarray) -> Outcome:
+        """Play one round on images (B,) with read actions (B, N); what is random in it grows from (B,) int64 draws."""
         keys = rng.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
         with torch.no_grad():  # not inference mode: learners keep the rewards for their backward pass
-            return self.game.play(images, actions, keys)
+            return self.game.play(Fetched(self, index), actions, keys)
 
     def lesion_cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         """Share of the lesion patches of each image that a (B, *grid) mask hides; NaN where an image has none."""
@@ -252,6 +242,19 @@ class Task:
         size = "x".join(map(str, self.patches.size))
         name = f"piece-{mark}-{size}-{torch.get_num_threads()}-threads-torch-{torch.__version__}"
         return int(remember(name, measure)["piece"])
+
+
+class Fetched:
+    """Images (B,) of a task that are fetched piece by piece, so that each is in the cache when it is hidden."""
+
+    def __init__(self, task: Task, index: np.ndarray):
+        self.task, self.index = task, index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        return self.task.fetch(self.index[part])
 
 
 def _networks(settings: Settings, reward: Reward) -> tuple[str, str | None]:

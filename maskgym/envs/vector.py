@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maskgym.envs.actions import requested
 from maskgym.envs.episodes import OneShot
+from maskgym.envs.face import Face
 from maskgym.envs.mask_mim import MaskMIM, pick
 from maskgym.envs.streams import Streams
 from maskgym.envs.task import Task
@@ -22,7 +23,7 @@ from maskgym.game import Outcome
 OUTPUTS = ("numpy", "torch")
 
 
-class MaskMIMVector(VectorEnv[Any, Any, Any]):
+class MaskMIMVector(Face, VectorEnv[Any, Any, Any]):
     """`MaskMIM` many times over, one forward of the network a step.
 
     Sub-environment i is seeded with `seed + i` and then meets the same images and the same random numbers as a lone
@@ -79,24 +80,9 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._done = np.zeros(num_envs, bool)  # finished and not yet reset
         self._index = np.zeros(num_envs, np.int64)
         self._draws = np.zeros(num_envs, np.int64)
-        self._images: Tensor | None = None  # (n, C, *size) float32 on the device: what is shown now
-        self._shown: tuple[Tensor, Outcome] | None = None  # the last step, for render
+        self._begun = False
+        self._shown: tuple[np.ndarray, Outcome] | None = None  # images (n,) and what came of the last step, for render
         self._fresh = np.ones(num_envs, bool)  # reset since the last step: rendered as the image alone
-
-    @property
-    def budget(self) -> int:
-        """K, how many patches are hidden."""
-        return self.task.game.budget
-
-    @property
-    def ratio(self) -> float:
-        """Share of the patches that is hidden."""
-        return self.task.game.ratio
-
-    @property
-    def grid(self) -> tuple[int, ...]:
-        """Patches along each axis."""
-        return self.task.patches.grid
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -126,7 +112,7 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Take a step in every sub-environment (in NEXT_STEP mode: reset those that finished in the step before)."""
-        if self._images is None:
+        if not self._begun:
             raise ResetNeeded("call reset before the first step")
         stale = self._done.copy()
         if stale.any() and self.autoreset_mode is AutoresetMode.DISABLED:
@@ -139,9 +125,9 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
             return self._observe(), self._out(zeros), self._out(over), self._out(over.copy()), infos
         live = ~stale
         read = self.task.read(actions, self.num_envs)
-        outcome = self.task.play(self._images, read, self.episodes.draws(self._draws))
+        outcome = self.task.play(self._index, read, self.episodes.draws(self._draws))
         reward, ended, more = self.episodes.take(outcome, live, self.task.meter.per_image(int(live.sum())))
-        self._shown, self._fresh = (self._images, outcome), stale
+        self._shown, self._fresh = (self._index, outcome), stale
         told = self._told(outcome, read) | more
         index = {"index": self._index.copy()}
         infos = self._infos(told | {"played": index["index"]}, live)
@@ -161,13 +147,13 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """Draw the last step of every sub-environment; of those reset by hand since then, the new image."""
-        if self.render_mode is None or self._images is None:
+        if self.render_mode is None or not self._begun:
             return None
         pictures = []
         for i in range(self.num_envs):
-            images, outcome = (self._images, None) if self._shown is None or self._fresh[i] else self._shown
+            index, outcome = (self._index, None) if self._shown is None or self._fresh[i] else self._shown
             one = None if outcome is None else Outcome(*(part[i : i + 1] for part in outcome))
-            pictures.append(self.episodes.draw(i, images[i : i + 1], one))
+            pictures.append(self.episodes.draw(i, self.task.fetch(index[i : i + 1]), one))
         return tuple(pictures)
 
     def _next(self, which: np.ndarray, options: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -179,7 +165,7 @@ class MaskMIMVector(VectorEnv[Any, Any, Any]):
         self._draws = np.where(which, draws, self._draws)
         self._index = np.where(which, index, self._index)
         self._done = self._done & ~which
-        self._images = self.task.fetch(self._index)
+        self._begun = True
         return self.episodes.begin(which, self._index)
 
     def _leaders(self, which: np.ndarray) -> np.ndarray:

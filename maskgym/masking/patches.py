@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from torch import Tensor, var_mean
+from torch import Tensor, lerp, var_mean
 
+from maskgym.dimensions import AVG_POOL
 from maskgym.errors import BadInput
 
 
@@ -60,10 +61,7 @@ class Patches:
 
     def mean(self, pixels: Tensor) -> Tensor:
         """Average (B, *size) over each patch to (B, *grid)."""
-        # Whole rows are added first and only then cut: five times faster than averaging all axes at once.
-        rows = pixels.reshape(pixels.shape[0], *self._interleaved[:-2], self.size[-1])
-        rows = rows.sum(tuple(range(2, 2 * self.dims, 2)))
-        return rows.reshape(*rows.shape[:-1], self.grid[-1], self.patch[-1]).sum(-1) / prod(self.patch)
+        return AVG_POOL[self.dims](pixels[:, None], self.patch)[:, 0]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring every patch of (B, C, *size) to mean 0 and variance 1 over its pixels and channels."""
@@ -78,9 +76,21 @@ class Patches:
     def spread(self, mask: Tensor) -> Tensor:
         """Blow a mask (B, *grid) up to pixels, (B, 1, *size)."""
         batch = mask.shape[0]
+        return self._rows(mask).expand(batch, 1, *self._interleaved[:-2], self.size[-1]).reshape(batch, 1, *self.size)
+
+    def blend(self, images: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """Mix (B, C, *size) with one value a channel, (B, C, 1, ...), by float shares of each patch (B, *grid).
+
+        Exact at 0 (all of the image) and 1. The shares are never blown up to pixels: half the time of doing so.
+        """
+        cut = images.reshape(*images.shape[:2], *self._interleaved[:-2], self.size[-1])
+        other = other.reshape(*images.shape[:2], *[1] * (cut.dim() - 2))
+        return lerp(cut, other, self._rows(share)).reshape(images.shape)
+
+    def _rows(self, mask: Tensor) -> Tensor:
+        """Blow (B, *grid) up along the last axis only: (B, 1, cells, 1, ..., pixels), to be broadcast."""
         rows = mask.repeat_interleave(self.patch[-1], -1)
-        thin = rows.reshape(batch, 1, *(side for cells in self.grid[:-1] for side in (cells, 1)), self.size[-1])
-        return thin.expand(batch, 1, *self._interleaved[:-2], self.size[-1]).reshape(batch, 1, *self.size)
+        return rows.reshape(len(mask), 1, *(side for cells in self.grid[:-1] for side in (cells, 1)), self.size[-1])
 
     @property
     def _interleaved(self) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ import pytest
 from maskgym.benchmark import par
 from maskgym.data.source import load
 from maskgym.envs.registry import IDS
-from maskgym.envs.task import Settings, Task, parse_size
+from maskgym.envs.task import Settings, Task
+from maskgym.sizes import read_size
 
 ENVS = ("MaskMIM-v0", "MaskMIMSmall-v0", "MaskMIM3D-v0")
 PIXELS = {
@@ -52,7 +53,7 @@ def task_of():
 @pytest.mark.parametrize("env", ENVS)
 def test_the_phantoms_of_every_split_are_the_same_pixels(env, split):
     """By the means of each image's quarters, rounded: another processor's last bit makes no other image."""
-    size = parse_size(IDS[env]["image_size"], 2, "image_size")
+    size = read_size(IDS[env]["image_size"], "image_size")
     images = np.asarray(load("phantoms?count=32", size=size, split=split).images[:32], np.float64)[:, 0]
     for axis in range(1, images.ndim):
         half = images.shape[axis] // 2

@@ -29,10 +29,10 @@ def refused(said: str, attempt, **keywords) -> None:
     ("keywords", "said"),
     [
         ({"patch_size": 7}, r"patch_size \(7, 7\) does not divide image_size \(64, 64\): choose one that does"),
-        ({"patch_size": "8x8x8"}, "must both have 2 or both 3 axes"),
+        ({"patch_size": "8x8x8"}, "patch_size '8x8x8' does not suit images of 2 axes: write one number an axis"),
         ({"patch_size": "big"}, "patch_size 'big' is not a size: write 128, 128x128"),
         ({"patch_size": (8, 8)}, r"patch_size \(8, 8\) is of type tuple: give str or int"),
-        ({"patch_size": 0}, "patch_size 0 must be positive"),
+        ({"patch_size": 0}, "patch_size 0 does not suit images of 2 axes"),
         ({"image_size": "64x"}, "image_size '64x' is not a size"),
         ({"ratio": 0}, r"ratio 0 is outside \(0, 1\): choose for example 0.75"),
         ({"ratio": 1.0}, "ratio 1.0 is outside"),
