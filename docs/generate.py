@@ -21,10 +21,10 @@ from maskgym.commands.options import explained
 from maskgym.envs.mask_mim import MaskMIM
 from maskgym.envs.mask_mim_query import MaskMIMQuery
 from maskgym.envs.registry import IDS, QUERY_IDS
-from maskgym.envs.task import parse_size
 from maskgym.fields import sentences
 from maskgym.markdown import table
 from maskgym.masking.patches import Patches
+from maskgym.sizes import read_size
 
 DOCS = Path(__file__).parent
 _COMMANDS = """# Commands
@@ -50,8 +50,8 @@ def environment_page(environment: str) -> str:
     """Make the card of one registered environment, in Gymnasium's form: facts, then the docstring of its class."""
     face = MaskMIM if environment in IDS else MaskMIMQuery
     settings = face.episodes_type.settings_type.of({**IDS, **QUERY_IDS}[environment])
-    size = parse_size(settings.image_size, 2, "image_size")
-    patches = Patches(size, parse_size(settings.patch_size, len(size), "patch_size"))
+    size = read_size(settings.image_size, "image_size")
+    patches = Patches(size, read_size(settings.patch_size, "patch_size", len(size)))
     text = inspect.cleandoc(face.__doc__ or "")
     text = text.replace("The fields of the settings, by keyword.", settings_table(settings))
     hidden = int(settings.ratio * patches.count)
