@@ -31,7 +31,7 @@ class Demo:
         """Train, score, draw, say what was seen."""
         print(
             f"{_ENV}: 64 patches, 48 are hidden, and the reward is the error of a frozen network on them.\n"
-            "0 points: random masks. 100 points: par, the hardest masks that a long search has found.\n"
+            "0 points: random masks. 100 points: par, the hardest mask that a long search has found.\n"
         )
         folder = self.out / "a3c"
         workers = min(2, os.cpu_count() or 1)

@@ -17,7 +17,7 @@ from maskgym.errors import BadInput
 
 @dataclass(frozen=True, kw_only=True)
 class Par(WhichGame):
-    """Search the highest reward of every image of a split, the 100 points of `maskgym score --par FILE`.
+    """Search for the hardest mask of every image of a split: the 100 points of `maskgym score --par FILE`.
 
     A stopped search goes on when the same command is given again. More --queries continue from the best masks so far,
     more --images are added to the file, and a new agent in --from adds as many queries again. A stored reward only

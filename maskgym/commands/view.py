@@ -6,6 +6,7 @@ import importlib.util
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Timer
 from typing import Any
 
@@ -37,6 +38,8 @@ class View(Game):
     """Share of the patches that is hidden at the start; the page changes it."""
     queries: int = 16
     """Masks that may be tried in an episode of the query game."""
+    par: Path | None = None
+    """A par file of your own; left out: the par that ships, and no points where none does."""
     port: int = 8000
     """Port of the page on 127.0.0.1; 0 = any that is free."""
     no_browser: bool = False
@@ -59,6 +62,7 @@ class View(Game):
 
     def session(self) -> Any:
         """Make the games, and try the first with every agent, so that bad input is told before a browser opens."""
+        from maskgym.benchmark.par import find
         from maskgym.registry import make_agent
         from maskgym.view.session import RATIOS, Session
 
@@ -71,7 +75,9 @@ class View(Game):
         first = next(iter(games.values()))(self.ratio, 0)
         for spec in self.agent:
             make_agent(spec, first, seed=0)
-        return Session(games, self.agent, self.ratio, self.queries, several)
+        if self.par is not None:
+            find(first.unwrapped.task, self.ratio, 1, self.par)  # refused now if it is of another game
+        return Session(games, self.agent, self.ratio, self.queries, several, self.par)
 
     def _one_mask(self) -> tuple[View, bool]:
         """The same with the environment of one step, and whether that of several was named."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ _RANDOM_MASKS = 32  # their mean reward is an image's zero where no par file tel
 class Round:
     """An environment of one step, and what has been worked out for its images so far."""
 
-    def __init__(self, env: Any):
-        self.env, self.task = env, env.unwrapped.task
+    def __init__(self, env: Any, par: Path | None = None):
+        self.env, self.task, self._file = env, env.unwrapped.task, par
         self._agents: dict[str, Agent] = {}
         self._pars: dict[int, pars.Table | None] = {}
         self._zeros: dict[int, tuple[float, float]] = {}
@@ -44,7 +45,7 @@ class Round:
 
     def _find(self, images: int) -> pars.Table | None:
         try:
-            return pars.find(self.task, self.task.game.ratio, images).table
+            return pars.find(self.task, self.task.game.ratio, images, self._file).table
         except BadInput:  # nobody has searched that far
             return None
 
@@ -72,7 +73,7 @@ class Round:
         return None if np.isnan(points[0]) else float(points[0])
 
     def show(self, index: int, plane: int | None) -> dict[str, Any]:
-        """Show an image and what is known of it."""
+        """Show an image, its par and what random masks get on it."""
         task = self.task
         label = None if task.images.labels is None else np.asarray(task.images.labels[index])
         depth = task.patches.size[0] if task.patches.dims == 3 else 1
@@ -110,7 +111,7 @@ class Round:
         if agent == "par":
             par = self.par(index)
             if par is None:
-                raise BadInput("no par is known for this image at this ratio: `maskgym par` searches for it")
+                raise BadInput("no par has been searched for this image at this ratio: `maskgym par` does that")
             return torch.from_numpy(np.asarray(par.mask[index], bool))
         if agent not in self._agents:
             self._agents[agent] = make_agent(agent, self.env, seed=0)

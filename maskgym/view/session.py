@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -41,6 +42,7 @@ class Session:
         ratio: that the page begins with.
         queries: of an episode of the query game.
         several: does the page begin with the query game?
+        par: a par file of one's own; none = the par that ships.
     """
 
     def __init__(
@@ -50,10 +52,12 @@ class Session:
         ratio: float = 0.75,
         queries: int = 16,
         several: bool = False,
+        par: Path | None = None,
     ):
         self.games, self.given, self.ratio, self.queries, self.several = games, agents, ratio, queries, several
         self._episodes: dict[str, Episode] = {}
         self._rounds: dict[tuple[str, float], Round] = {}
+        self._par = par
         self._lock = Lock()  # requests come in threads, the games are played one at a time
 
     @cached_property
@@ -74,7 +78,7 @@ class Session:
         }
 
     def image(self, game: str, ratio: float, index: int, plane: int | None = None) -> dict[str, Any]:
-        """Show one image and what is known of it."""
+        """Show one image, its par and what random masks get on it."""
         with self._lock:
             one = self._round(game, ratio)
             return one.show(index % len(one.task.images), plane)
@@ -126,7 +130,7 @@ class Session:
         if ratio not in RATIOS:
             raise BadInput(f"ratio {ratio} is none of this page's")
         if (game, ratio) not in self._rounds:
-            self._rounds[game, ratio] = Round(self.games[game](ratio, 0))
+            self._rounds[game, ratio] = Round(self.games[game](ratio, 0), self._par)
         return self._rounds[game, ratio]
 
 

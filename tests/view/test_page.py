@@ -164,6 +164,17 @@ def test_the_query_game_tells_only_what_was_played(page):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_cut_off_at_any_width_in_light_or_dark(page, width):
     resize(page, width)
+    longest = "MaskMIMSmall-v0, " + "x" * 60
+    page.execute_script("document.querySelector('#game option').textContent = arguments[0]", longest)
+    for name in ("random", "par"):
+        page.find_element(By.CSS_SELECTOR, f'#players button[data-agent="{name}"]').click()
+    page.find_element(By.ID, "fill").click()
+    until(page, lambda: all("reward" in card.text for card in page.find_elements(By.CLASS_NAME, "rival")))
+    assert reward(page) > 0
+    places = "[document.getElementById('scale'), ...document.querySelectorAll('.mark')]"
+    scale, *marks = page.execute_script(f"return {places}.map(one => one.getBoundingClientRect().toJSON())")
+    assert marks
+    assert all(scale["left"] - 1 <= mark["left"] and mark["right"] <= scale["right"] + 1 for mark in marks)
     for scheme in ("light", "dark"):
         emulated = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         page.execute_cdp_cmd("Emulation.setEmulatedMedia", emulated)

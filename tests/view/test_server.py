@@ -100,6 +100,7 @@ def test_the_port_is_open_on_this_machine_alone_and_one_that_is_taken_is_told():
         (["--ratio", "0.77"], "ratio 0.77"),
         (["--env", "MaskMIM-v9"], "unknown environment"),
         (["--port", "99999"], "port 99999"),
+        (["--par", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
 def test_bad_options_are_told_before_anything_is_served(words, said, capsys):

@@ -55,7 +55,7 @@ def test_where_no_par_is_known_there_are_no_points_and_a_line_says_so(session):
     assert shown["par"] is None
     assert shown["random"] > 0
     assert session.play("small", 0.35, 0, "random")["points"] is None
-    with pytest.raises(BadInput, match="no par is known"):
+    with pytest.raises(BadInput, match="no par has been searched"):
         session.play("small", 0.35, 0, "par")
 
 

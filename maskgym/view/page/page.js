@@ -258,7 +258,7 @@ function drawMask(canvas, mask, cursor = -1) {
   for (let x = 1; x < columns(); x++) { pen.moveTo(x * dx, 0); pen.lineTo(x * dx, canvas.height); }
   for (let y = 1; y < rows(); y++) { pen.moveTo(0, y * dy); pen.lineTo(canvas.width, y * dy); }
   pen.stroke();
-  if (state.outlines && state.image.labels) drawOutlines(pen, times);
+  if (state.outlines && state.image.labels) drawOutlines(pen, times, canvas.width / (canvas.clientWidth || canvas.width));
   if (cursor >= 0) {
     pen.lineWidth = 6;
     pen.strokeStyle = "#ffffff";
@@ -269,7 +269,7 @@ function drawMask(canvas, mask, cursor = -1) {
   }
 }
 
-function drawOutlines(pen, times) {
+function drawOutlines(pen, times, thick) { // thick: canvas pixels in one of the screen, so that small pictures have the same lines
   const labels = atob(state.image.labels), [height, width] = state.image.size.slice(-2);
   const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : labels.charCodeAt(y * width + x);
   const lines = new Map(); // label -> path
@@ -284,10 +284,10 @@ function drawOutlines(pen, times) {
     }
   }
   for (const [label, path] of lines) {
-    pen.lineWidth = 6;
-    pen.strokeStyle = "rgba(20, 24, 32, 0.8)";
+    pen.lineWidth = 3.5 * thick;
+    pen.strokeStyle = "rgba(255, 255, 255, 0.9)";
     pen.stroke(path);
-    pen.lineWidth = 3;
+    pen.lineWidth = 1.75 * thick;
     pen.strokeStyle = state.image.colours[(label - 1) % state.image.colours.length];
     pen.stroke(path);
   }
@@ -376,7 +376,7 @@ function drawScale(mine) {
   const { random, par } = state.image;
   $("scale").hidden = par === null;
   $("scale-note").textContent = par === null
-    ? `Random masks have a reward of ${said(random)} here. No par is known for this image at this ratio, so there are no points.` : "";
+    ? `Random masks have a reward of ${said(random)} here. No par has been searched for this image at this ratio, so there are no points.` : "";
   if (par === null) return;
   const marks = [...state.rivals].filter(([, told]) => told?.reward).map(([agent, told]) => [agent.split(":")[0], told.reward, ""]);
   if (mine) marks.push(["you", mine.reward, " mine"]);
@@ -385,20 +385,20 @@ function drawScale(mine) {
     const mark = document.createElement("span");
     mark.textContent = text;
     mark.className = kind;
-    if (at !== null) mark.style.left = `${at}%`;
+    if (at !== null) mark.style.setProperty("--at", `${at}%`);
     return mark;
   };
   $("scale").replaceChildren(
     ...marks.sort((a, b) => a[1] - b[1]).map(([name, reward, kind]) => put(name, place(reward), `mark${kind}`)),
     put(`random ${said(random)}`, null, "end low"), put(`par ${said(par)}`, null, "end high"));
   // Names that would lie on each other share one place.
-  let before = null;
+  let last = null;
   for (const mark of [...$("scale").querySelectorAll(".mark")]) {
-    if (before && mark.offsetLeft - mark.offsetWidth / 2 < before.offsetLeft + before.offsetWidth / 2 + 6) {
-      before.textContent += `, ${mark.textContent}`;
-      if (mark.classList.contains("mine")) before.classList.add("mine");
+    if (last && mark.getBoundingClientRect().left < last.getBoundingClientRect().right + 6) {
+      last.textContent += `, ${mark.textContent}`;
+      if (mark.classList.contains("mine")) last.classList.add("mine");
       mark.remove();
-    } else before = mark;
+    } else last = mark;
   }
 }
 
