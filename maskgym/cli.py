@@ -143,6 +143,8 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
         if left.code in (0, None):
             raise
         raise BadInput(in_one_line(said.getvalue(), name)) from None
+    if (seed := getattr(filled, "seed", 0)) < 0:
+        raise BadInput(f"seed {seed} is negative: give 0 or more")
     return cast(Callable[[], Any], filled)
 
 

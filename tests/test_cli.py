@@ -127,7 +127,7 @@ OTHER_NAMES = {
     "--num-images": "--images", "--output": "--out", "--folder": "--out", "--cuda": "--device", "--verbose": "--quiet",
 }  # fmt: skip
 PLAYS = ("demo", "render", "par", "score", "gallery", "train", "pretrain", "reconstruct", "finetune", "predict", "view")
-GOES_ON = ("par", "score", "train", "pretrain", "finetune", "study", "reconstructor train")
+GOES_ON = ("demo", "par", "score", "train", "pretrain", "finetune", "study", "reconstructor train")
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -149,6 +149,17 @@ def test_counts_may_be_typed_as_people_write_them(typed):
 def test_what_is_no_whole_number_is_refused(typed, capsys):
     assert left(["train", "a3c", "--out", "x", "--workers", typed]) == 2
     assert "is no whole number: write it as 2000, 2_000 or 2e3" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["render", "--out", "x.png"], ["gallery", "random", "--out", "x.png"], ["train", "a3c", "--out", "x"],
+     ["pretrain", "--out", "x"], ["finetune", "--out", "x"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_a_negative_seed_is_refused_by_every_command(words, capsys):
+    assert left([*words, "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "maskgym: seed -1 is negative: give 0 or more\n"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def test_render_writes_a_row_for_each_image(env, tmp_path, capsys):
         assert picture.width > 4 * 208
 
 
+def test_a_learner_that_nobody_trained_plays_and_is_told_so(tmp_path, capsys):
+    game = ["render", "--env", "MaskMIMSmall-v0", "--images", "1", "--out", str(tmp_path / "x.png")]
+    assert left([*game, "--agent", "a3c?width=8"]) == 0
+    assert "a3c?width=8 plays untrained: `maskgym train a3c` trains one, a3c:FOLDER" in capsys.readouterr().err
+    assert left([*game, "--agent", "variance"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

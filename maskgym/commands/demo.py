@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from maskgym.commands.gallery import Gallery
 from maskgym.commands.score import Score
@@ -26,6 +27,8 @@ class Demo:
     """Plays of each of the other agents, every one with another seed."""
     device: str = "cpu"
     """Where the game is played: cpu, cuda or cuda:1."""
+    fresh: bool = False
+    """Delete what is in --out and start over."""
 
     def __call__(self) -> int:
         """Train, score, draw, say what was seen."""
@@ -35,11 +38,11 @@ class Demo:
         )
         folder = self.out / "a3c"
         workers = min(2, os.cpu_count() or 1)
-        trained = Train("a3c", folder, env=_ENV, steps=self.steps, workers=workers, judge_every=0, device=self.device)
-        if stopped := trained():
+        how: dict[str, Any] = {"env": _ENV, "steps": self.steps, "fresh": self.fresh, "device": self.device}
+        if stopped := Train("a3c", folder, workers=workers, judge_every=0, **how)():
             return stopped
         agents = (*_AGENTS, f"a3c:{folder}")
-        Score(agents=agents, env=_ENV, ratio=(0.75,), seeds=self.seeds, out=self.out / "score", device=self.device)()
+        Score(agents=agents, out=self.out / "score", ratio=(0.75,), seeds=self.seeds, **how)()
         Gallery(agents=agents, env=_ENV, out=self.out / "gallery.png", device=self.device)()
         print(f"\nnext: `maskgym view --agent a3c:{folder}` plays against it, `maskgym agents` lists who else can play")
         return 0

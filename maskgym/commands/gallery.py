@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional
 
 from maskgym.commands.options import FILE
-from maskgym.commands.which_game import WhichGame, check_ratios
+from maskgym.commands.which_game import WhichGame, check_ratios, tell_untrained
 from maskgym.errors import BadInput
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Gallery(WhichGame):
         task = self.task()
         check_ratios((self.ratio,), task)
         players = {spec: seat(spec, task, self.ratio, self.seed) for spec in self.agents}
+        tell_untrained(self.agents)
         count = count_images(task, self.images)
         index = np.sort(np.random.default_rng(self.seed).permutation(len(task.images))[:count])
         views, par = task.observe(task.fetch(index)), self._par(task)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from maskgym.commands.options import FILE
-from maskgym.commands.which_game import WhichGame
+from maskgym.commands.which_game import WhichGame, tell_untrained
 from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
@@ -67,6 +67,7 @@ class Render(WhichGame):
         keywords = self.keywords() | {"split": self.split, "ratio": self.ratio}
         env = gym.make(self.name, render_mode="rgb_array", **keywords)
         player = make_agent(self.agent, env, seed=self.seed)
+        tell_untrained((self.agent,))
         rows = []
         for number in range(self.images):
             observation, _ = env.reset(seed=self.seed if number == 0 else None)

@@ -12,7 +12,7 @@ from typing import Any
 
 from tyro.conf import UseAppendAction
 
-from maskgym.commands.which_game import Game
+from maskgym.commands.which_game import Game, tell_untrained
 from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
@@ -75,6 +75,7 @@ class View(Game):
         first = next(iter(games.values()))(self.ratio, 0)
         for spec in self.agent:
             make_agent(spec, first, seed=0)
+        tell_untrained(self.agent)
         if self.par is not None:
             find(first.unwrapped.task, self.ratio, 1, self.par)  # refused now if it is of another game
         return Session(games, self.agent, self.ratio, self.queries, several, self.par)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -72,6 +74,18 @@ class WhichGame(Game):
         from maskgym.envs.task import Settings, Task
 
         return Task(Settings.of({**self.keywords(), "split": self.split}))
+
+
+def tell_untrained(specs: Iterable[str]) -> None:
+    """Say on stderr which agents play with the weights they start with, so that nobody takes them for trained ones."""
+    from maskgym.learner import Learner
+    from maskgym.registry import agent_class
+
+    for spec in specs:
+        name, _, folder = spec.partition("?")[0].partition(":")
+        if not folder and issubclass(agent_class(name), Learner):
+            how = f"`maskgym train {name}` trains one, {name}:FOLDER loads it"
+            print(f"maskgym: {spec} plays untrained: {how}", file=sys.stderr)
 
 
 def check_ratios(ratios: tuple[float, ...], task: Task) -> tuple[float, ...]:

@@ -99,15 +99,22 @@ def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]
         ) from error
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         raise BadInput(f"{path} holds weights that are not finite: train or copy it again")
-    has = {"channels": header["settings"]["channels"], "axes": header["settings"]["dims"]}
-    wants = {"channels": channels, "axes": dims}
-    for what in ("axes", "channels"):
-        if has[what] != wants[what]:
-            raise BadInput(
-                f"reconstructor {name!r} is for images of {has[what]} {what}, these have {wants[what]}: "
-                "train one for them with `maskgym reconstructor train`"
-            )
+    _check_fit(name, "axes", header["settings"]["dims"], dims)
+    _check_fit(name, "channels", header["settings"]["channels"], channels)
     return network, header["about"]
+
+
+def check_axes(name: str, dims: int) -> None:
+    """Refuse a reconstructor for images of other axes by its header alone, before any image is made."""
+    _check_fit(name, "axes", header(locate(name)).get("settings", {}).get("dims", dims), dims)
+
+
+def _check_fit(name: str, what: str, has: int, wants: int) -> None:
+    if has != wants:
+        raise BadInput(
+            f"reconstructor {name!r} is for images of {has} {what}, these have {wants}: "
+            "train one for them with `maskgym reconstructor train`"
+        )
 
 
 def header(path: Path) -> dict[str, Any]:

@@ -188,3 +188,8 @@ class Fussy(torch.nn.Module):
 def test_any_other_network_is_tried_on_the_size_before_the_first_step(make, monkeypatch):
     monkeypatch.setattr("maskgym.envs.task.store.load", lambda *_args, **_keywords: (Fussy(), {}))
     refused("reconstructor 'phantoms-64' cannot take images of 64x64 .*: choose an image_size", make, split="val")
+
+
+def test_a_network_of_other_axes_is_refused_before_any_image_is_made(monkeypatch):
+    monkeypatch.setattr("maskgym.envs.task.load", lambda *_, **__: pytest.fail("images were made"))
+    refused("phantoms-64' is for images of 2 axes, these have 3", MAKERS["single"], image_size="64x64x64")
