@@ -1,4 +1,5 @@
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -184,14 +185,20 @@ def test_a_bad_option_is_told_in_one_line_with_the_fix(words, said, columns, cap
     assert "`maskgym train --help`" in error
 
 
-def completed(line: str, tmp_path) -> list[str]:
-    """What bash offers after this line, its last word unfinished."""
-    script = tmp_path / "maskgym.bash"
+def completed(line: str, shell: str, tmp_path) -> list[str]:
+    """What a shell offers after this line, its last word unfinished; zsh as its bashcompinit calls the function."""
+    script = tmp_path / "maskgym.completion"
     script.write_text(completion.script())
     words = line.split(" ")
     typed = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}"
     asked = f'source {script}; {typed}; _maskgym; echo "${{COMPREPLY[@]}}"'
-    return subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True).stdout.split()
+    if shell == "zsh":
+        loaded = "autoload -U +X compinit bashcompinit; compinit -u -D; bashcompinit"
+        asked = f"{loaded}; asked() {{ emulate -L sh; setopt kshglob noshglob braceexpand; {asked}; }}; asked"
+    started = {"bash": ["bash", "-c"], "zsh": ["zsh", "-f", "-c"]}[shell]
+    run = subprocess.run([*started, asked], capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    return run.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -205,8 +212,11 @@ def completed(line: str, tmp_path) -> list[str]:
         ("maskgym zzz --a", []),
     ],
 )
-def test_the_tab_key_completes_commands_and_options(line, offered, tmp_path):
-    assert completed(line, tmp_path) == offered
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_tab_key_completes_commands_and_options(line, offered, shell, tmp_path):
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} on this machine")
+    assert completed(line, shell, tmp_path) == offered
 
 
 @pytest.mark.parametrize("name", names())

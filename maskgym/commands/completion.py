@@ -9,7 +9,7 @@ from tyro.conf import Positional
 
 # COMP_WORDS holds the words typed so far: the longest command they begin with decides which options are offered.
 _BASH = """_maskgym() {{
-  local typed="${{COMP_WORDS[*]:1:COMP_CWORD-1}}" word="${{COMP_WORDS[COMP_CWORD]}}" offered=""
+  local typed="${{COMP_WORDS[*]:1:$((COMP_CWORD-1))}}" word="${{COMP_WORDS[COMP_CWORD]}}" offered=""
   case "$typed" in
 {cases}
   esac

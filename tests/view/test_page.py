@@ -48,7 +48,7 @@ def page(browser, port):
 
 
 def until(browser, true):
-    return WebDriverWait(browser, 120, poll_frequency=0.05).until(lambda _: true())
+    return WebDriverWait(browser, 300, poll_frequency=0.05).until(lambda _: true())
 
 
 def text(browser, name: str) -> str:
