@@ -62,7 +62,7 @@ def draw(task: Task, index: np.ndarray, columns: list[Column], title: str, path:
             picture = drawing.veil(image, _pixels(task, one.mask[row])[plane] > 0.5, glow, _GLOW)
             panels.append(Panel(picture, one.title, one.notes[row], lesion))
         rows.append(panels)
-    sheet = drawing.sheet(rows, title, scale=(f"what a hidden patch brings, reward {task.settings.reward}", top))
+    sheet = drawing.sheet(rows, title, scale=(f"reward of a hidden patch ({task.settings.reward})", top))
     drawing.save(sheet, path)
 
 

@@ -67,6 +67,10 @@ def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tup
     """Make agent and student, and refuse what does not fit together before anything is written."""
     patches = settings.patches
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
+    hard_share = schedules.parse(settings.hard_share)
+    for epoch in (1, settings.epochs):
+        if not 0 <= (share := hard_share(epoch, settings.epochs)) <= 1:
+            raise BadInput(f"hard_share {settings.hard_share} is {share:g} in epoch {epoch}: choose 0 to 1")
     agent = make_agent(settings.agent, game_spec=GameSpec(patches, channels, ratio, str(device)), seed=settings.seed)
     if getattr(agent, "remembers", False) and settings.crop:
         raise BadInput(f"agent {agent.name!r} remembers the patches of every image, and crops move them: use no --crop")
