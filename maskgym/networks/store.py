@@ -93,10 +93,7 @@ def load(name: str, channels: int, dims: int) -> tuple[nn.Module, dict[str, Any]
         network: nn.Module = getattr(importlib.import_module(where), attribute)(**_tuples(header["settings"]))
         network.load_state_dict({key: _full(value) for key, value in weights.items()}, strict=True)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise BadInput(
-            f"{path} is no reconstructor of ours or is damaged ({reason}): train or copy it again"
-        ) from error
+        raise BadInput(_damaged(path, error)) from error
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         raise BadInput(f"{path} holds weights that are not finite: train or copy it again")
     _check_fit(name, "axes", header["settings"]["dims"], dims)
@@ -125,7 +122,12 @@ def header(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {})["maskgym"]))
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        raise BadInput(f"{path} is no reconstructor of ours or is damaged: train or copy it again") from error
+        raise BadInput(_damaged(path, error)) from error
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return f"{path} is no reconstructor of ours or is damaged ({reason}): train or copy it again"
 
 
 def fingerprint(network: nn.Module) -> str:
