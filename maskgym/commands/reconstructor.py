@@ -82,6 +82,8 @@ class Bundle:
 
     def __call__(self) -> int:
         """Train each, save each."""
+        if self.only not in ("", *_BUNDLED):
+            raise BadInput(f"--only {self.only} is no environment with a network: choose {', '.join(_BUNDLED)}")
         for name in _BUNDLED:
             keywords = IDS[name]
             if self.only not in ("", name):
