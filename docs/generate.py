@@ -31,17 +31,23 @@ _COMMANDS = """# Commands
 
 {table}
 
-Counts are written as people write them: `2000`, `2_000`, `2e3`. Bad input is told in one line, and the exit code is 2.
-Long work that was stopped goes on when the same command is given again; with other settings it is refused, and
-`--fresh` starts over. Ctrl-C leaves with 130.
+Counts may be written as `2000`, `2_000` or `2e3`. Bad input is answered in one line, and the exit code is 2.
+Long work that was stopped goes on when the same command is given again; other settings are refused, and `--fresh`
+starts over. The exit code after Ctrl-C is 130.
 
-The Tab key completes commands and options after
+The Tab key completes commands and options in new shells after, in bash,
 
 ```bash
+mkdir -p ~/.local/share/bash-completion/completions
 maskgym completion bash > ~/.local/share/bash-completion/completions/maskgym
 ```
 
-and in zsh after `maskgym completion zsh > ~/.maskgym-completion` and `source ~/.maskgym-completion` in `~/.zshrc`.
+and in zsh, where `compinit` comes first in `~/.zshrc`,
+
+```bash
+maskgym completion zsh > ~/.maskgym-completion
+echo "source ~/.maskgym-completion" >> ~/.zshrc
+```
 """
 _BLOCK = re.compile(r"(<!-- settings of ([\w.]+):([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -83,4 +83,4 @@ class Build:
         mark = "<!-- tables -->"
         head = self.out.read_text().partition(mark)[0] if self.out.exists() else "# Leaderboard\n\n"
         write_out(self.out, f"{head}{mark}\n\n{page}")
-        print(f"wrote {self.out}: {len(paths)} entries")
+        print(f"wrote {self.out}: {len(paths)} {'entry' if len(paths) == 1 else 'entries'}")
