@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from maskgym.agent import Agent
 from maskgym.errors import BadInput
-from maskgym.game import Game
 from maskgym.masking.select import select
 
 
@@ -32,9 +32,10 @@ class AnatoMaskSettings:
 class AnatoMask(Agent):
     """Hide the patches that the network rebuilt worst under one random mask, and fill up at random.
 
-    The network is the EMA teacher in pre-training and the frozen reconstructor in an environment. Only the K patches
-    that the random mask hid have a loss; a mask made of nothing but losses would be that random mask again. So the
-    worst `share` of K are scored and all other patches are left random; a schedule up to `share` may choose fewer.
+    The network is the EMA teacher in pre-training and the frozen reconstructor in an environment, by whose reward
+    patches are then ranked. Only the K patches that the random mask hid have one; a mask made of nothing but losses
+    would be that random mask again. So the worst `share` of K are scored and all other patches are left random; a
+    schedule up to `share` may choose fewer.
     """
 
     name = "anatomask"
@@ -44,13 +45,14 @@ class AnatoMask(Agent):
     Settings = AnatoMaskSettings
 
     def score(self, images: Tensor) -> Tensor:
-        """Score the worst patches of one random mask by their loss, all others -1."""
+        """Score the worst patches of one random mask by their reward, all others below."""
         keys = self.draw_keys(len(images))
         hidden = select(keys, self.game_spec.budget, keys, hard_share=0.0)  # (B, N)
-        with self.lent_network() as network:
-            game = Game(network, self.patches, self.game_spec.ratio, target=self.settings.target)
-            loss = game.evaluate(images, hidden.view(-1, *self.patches.grid)).patch_loss.flatten(1)
-        loss = loss if self.settings.significance == "high" else 1 / (1 + loss)
-        loss = loss.masked_fill(~hidden, -1.0)
-        worst = select(loss, round(self.settings.share * self.game_spec.budget), keys)
-        return loss.masked_fill(~worst, -1.0).view(-1, *self.patches.grid)
+        with self.lent_game() as game:
+            game.target = self.settings.target
+            worth = game.evaluate(images, hidden.view(-1, *self.patches.grid)).patch_reward.flatten(1)
+        worth = worth if self.settings.significance == "high" else -worth
+        below = worth.amin(1, keepdim=True) - 1
+        worth = torch.where(hidden, worth, below)
+        chosen = select(worth, round(self.settings.share * self.game_spec.budget), keys)
+        return torch.where(chosen, worth, below).view(-1, *self.patches.grid)

@@ -44,6 +44,7 @@ class Agent(nn.Module):
     paper: ClassVar[str] = ""  # where the idea is from, as `maskgym agents` shows it
     needs: ClassVar[str] = ""  # what it needs besides images at play, in a word or two
     Settings: ClassVar[type] = NoSettings
+    at_play: ClassVar[tuple[str, ...]] = ()  # settings that a saved one may be asked to play otherwise by
 
     def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
         super().__init__()
@@ -169,9 +170,18 @@ class Agent(nn.Module):
         agent_files.save(Path(folder), self, about)
 
     @classmethod
-    def load(cls, folder: Path | str, game_spec: GameSpec) -> Self:
-        """Load what `save` wrote, for the same kind of agent, patches and channels (size and ratio may differ)."""
+    def load(cls, folder: Path | str, game_spec: GameSpec, **otherwise: Any) -> Self:
+        """Load what `save` wrote, for the same kind of agent, patches and channels (size and ratio may differ).
+
+        Args:
+            folder: where it was saved.
+            game_spec: the game to be played.
+            otherwise: settings named in `at_play`, in place of the saved ones.
+        """
+        if wrong := [name for name in otherwise if name not in cls.at_play]:
+            may = f"only {' and '.join(cls.at_play)} may differ at play" if cls.at_play else "leave the settings away"
+            raise BadInput(f"{cls.name}:{folder} is a saved agent with its own {wrong[0]}: {may}")
         about = agent_files.read_about(Path(folder), cls.name, game_spec)
-        agent = cls(game_spec, read_settings(cls.name, cls.Settings, about["settings"]), about["seed"])
+        agent = cls(game_spec, read_settings(cls.name, cls.Settings, {**about["settings"], **otherwise}), about["seed"])
         agent_files.read_weights(Path(folder), agent)
         return agent.to(game_spec.device)

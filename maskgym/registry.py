@@ -41,7 +41,8 @@ def make_agent(
     """Make an agent for an environment (or a game): `make_agent("loss-map", env, masks=8)`.
 
     Args:
-        spec: a name, `NAME:FOLDER` to load a saved one, either with settings after a `?` as in "loss-map?masks=8".
+        spec: a name, `NAME:FOLDER` to load a saved one, either with settings after a `?` as in "loss-map?masks=8"; of
+            a saved one only what its class lets differ at play, as in "foresight:runs/f?queries=64".
         env: an environment of maskgym, single, vector or wrapped; its game is lent, and what is asked of it counted.
         game_spec: the game, where there is no environment.
         seed: of the agent's own random keys; 0, or the saved one's, where it is not given.
@@ -56,10 +57,8 @@ def make_agent(
     if game_spec is None:
         raise BadInput(f"agent {name!r} must know the game: hand in an environment or a game_spec")
     written = dict(part.partition("=")[::2] for part in options.split("&")) if options else {}
-    if folder and (written or settings):
-        raise BadInput(f"{spec!r} loads a saved agent with its own settings: leave the settings away")
     agent = (
-        cls.load(folder, game_spec)
+        cls.load(folder, game_spec, **{**written, **settings})
         if folder
         else cls(game_spec, read_settings(name, cls.Settings, {**written, **settings}), seed or 0)
     )

@@ -38,6 +38,7 @@ class Searcher(Agent):
     """
 
     needs = "reconstructor"
+    at_play = ("queries", "piece")
     least: ClassVar[int] = 4  # queries under which the search makes no sense
 
     Settings = SearchSettings

@@ -34,7 +34,7 @@ def test_an_unknown_agent_is_answered_with_the_nearest_names() -> None:
         ("random?masks=3", "agent 'random' has no setting 'masks': it has none"),
         ("loss-map?masks=many", "setting masks='many' must be of type int"),
         ("amlp?rule=nearest", "rule=nearest is unknown: choose contrast or near or far"),
-        ("hpm:somewhere?lr=1", "loads a saved agent with its own settings: leave the settings away"),
+        ("hpm:somewhere?lr=1", "hpm:somewhere is a saved agent with its own lr: leave the settings away"),
     ],
 )
 def test_a_wrong_spec_is_refused_in_one_sentence(spec: str, words: str) -> None:

@@ -7,9 +7,11 @@ import torch
 
 from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
+from maskgym.game import Game
 from maskgym.masking.patches import Patches
 from maskgym.networks.unet import UNet
 from maskgym.registry import make_agent
+from maskgym.rewards import Losses, Reward
 from maskgym.searcher import Searcher
 
 
@@ -129,3 +131,44 @@ def test_a_searcher_of_ones_own_says_how_it_searches(env):
     agent.lend(env.unwrapped.task.lent)
     with pytest.raises(TypeError, match="override improve"):
         agent.score(env.unwrapped.task.fetch(np.arange(1)))
+
+
+class Column(Reward):
+    """A hidden patch earns the number of its column, or minus that: no loss says so."""
+
+    def __init__(self, sign: int):
+        self.sign = sign
+
+    def __call__(self, losses: Losses) -> torch.Tensor:
+        return losses.mask * self.sign * torch.arange(8.0) + 0 * losses.first
+
+
+@pytest.mark.parametrize(
+    "spec", ["loss-map", "anatomask", "survey?queries=16", "slopes?queries=16", "search?queries=16", "foresight"]
+)
+def test_whoever_looks_plays_by_the_reward_of_the_game_it_is_lent(spec):
+    patches = Patches((32, 32), (4, 4))
+    images = torch.randn(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = UNet(widths=(8, 8)).eval()
+    columns = []
+    for sign in (1, -1):
+        agent = make_agent(spec, game_spec=GameSpec(patches, ratio=0.5))
+        agent.lend(Game(network, patches, 0.5, reward=Column(sign)))
+        hidden = agent.to_mask(agent.score(images)).view(8, 8, 8).float()
+        columns.append(float((hidden * torch.arange(8)).sum() / hidden.sum()))
+    assert columns[0] > 3.7 > 3.3 > columns[1]  # the mean column is 3.5
+
+
+def test_a_saved_foresight_plays_by_as_many_queries_as_it_is_asked_to(env, tmp_path):
+    images = env.unwrapped.task.fetch(np.arange(3))
+    make_agent("foresight?queries=6&width=8", env, seed=2).save(tmp_path)
+    for written, queries in (("", 6), ("?queries=9", 9)):
+        agent = make_agent(f"foresight:{tmp_path}{written}", env)
+        assert [agent.settings.queries, agent.settings.width, agent.seed] == [queries, 8, 2]
+        asked(env, 3)
+        agent.score(images)
+        assert asked(env, 3) == queries
+    with pytest.raises(BadInput, match="a saved agent with its own width: only queries and piece may differ at play"):
+        make_agent(f"foresight:{tmp_path}?width=9", env)
