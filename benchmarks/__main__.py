@@ -26,7 +26,7 @@ class Speed:
     out: Path | None = None
     """A JSON file to write the table to."""
     only: str = ""
-    """One part: step, query, vectors, selection, kmeans, start, view, workers, pretrain or visible; empty = all."""
+    """A part: step, query, vectors, selection, kmeans, start, view, workers, pretrain, asking, visible; empty: all."""
 
     def __call__(self) -> None:
         """Measure and print."""
@@ -75,6 +75,7 @@ class Speed:
             "view": speed_view.answers(("MaskMIMSmall-v0", "MaskMIM-v0", "MaskMIM3D-v0"), self.device, self.repeats),
             "workers": speed_workers.workers(small, "a3c"),
             "pretrain": speed_pretrain.agents(self.device, self.repeats),
+            "asking": speed_pretrain.asking(self.device, self.repeats),
             "visible": speed_pretrain.visible_only(self.device, self.repeats),
         }
 

@@ -25,6 +25,12 @@ _HPM: dict[str, Any] = {"student": "vit-mae", "image_size": "192x192", "student_
 _FAITHFUL = {**_HPM, "score_every": 1, "student_settings": f"{_VIT}&decoder_depth=8&predictor_depth=8"}
 _MAE = {"student": "vit-mae", "image_size": "192x192", "target": "normalised"}
 
+_SMALL = {"student": "small-unet", "student_settings": ""}
+_ASKING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
+    (spec, "random", {**_SMALL, "agent": spec, "hard_share": "1"}, _SMALL, "")
+    for spec in ("loss-map?masks=9", "survey?queries=9")
+]
+
 # A line each: what it is called, recipe, what differs from it, random masks with the same student, the figure to reach.
 _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("MPS-AMS", "mps-ams", _UNET, _UNET, "1.05"),
@@ -45,7 +51,18 @@ _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
 
 def agents(device: str, repeats: int) -> Iterator[Row]:
     """Each recipe against random masks, in turns: same student, images, ratio, batch."""
-    for name, recipe, own, plain, target in _CONTESTS:
+    yield from _contests(_CONTESTS, device, repeats)
+
+
+def asking(device: str, repeats: int) -> Iterator[Row]:
+    """Agents that ask the student nine queries an image, against random masks."""
+    yield from _contests(_ASKING, device, repeats)
+
+
+def _contests(
+    contests: list[tuple[str, str, dict[str, Any], dict[str, Any], str]], device: str, repeats: int
+) -> Iterator[Row]:
+    for name, recipe, own, plain, target in contests:
         pair = {"agent": _steps(recipe, own, device), "random": _steps("random", plain, device)}
         times = race(pair, repeats, _wait(device))
         cost, spread = ratio(times["agent"], times["random"])

@@ -115,7 +115,7 @@ class Task:
         self.game = Game(network, self.patches, ratio, hint_share, piece, reward=reward, reference=reference)
         self._resident: Tensor | None = None  # all images on the device, if that is no CPU
         count = len(self.images)
-        self._sound = Kept(count, (), bool, self._examine)  # (n,) True; an image that is not is refused
+        self._sound = Kept(count, (), bool, self._examine)  # (n,) True
         self._views = Kept(count, self.observation_space.shape, np.uint8, self._look)
         self._lesions = Kept(count, self.patches.grid, bool, self._find_lesions)  # True = any pixel is lesion
         self._calibrate(self.game)
@@ -150,9 +150,7 @@ class Task:
         """Get images (B, C, *size) by their (B,) index; one that lies on the device is not copied there."""
         if self.device.type != "cpu":
             return self.resident[torch.as_tensor(index, device=self.device)]
-        index = index.numpy() if isinstance(index, Tensor) else index
-        _ = self._sound[index]  # checks those it has not met
-        return torch.from_numpy(np.asarray(self.images.images)[index])
+        return Fetched(self, index.numpy() if isinstance(index, Tensor) else index)[:]
 
     def view(self, index: np.ndarray) -> Tensor:
         """Get the views (B, *size, C) uint8 that agents get of images (B,); a copy at every call."""
@@ -172,7 +170,8 @@ class Task:
         """Play one round on images (B,) with read actions (B, N); what is random in it grows from (B,) int64 draws."""
         keys = rng.keys(torch.from_numpy(draws).to(self.device), self.patches.count)
         with torch.no_grad():  # not inference mode: learners keep the rewards for their backward pass
-            return self.game.play(Fetched(self, index), actions, keys)
+            images = Fetched(self, index) if self.device.type == "cpu" else self.fetch(index)
+            return self.game.play(images, actions, keys)
 
     def lesion_cover(self, index: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
         """Share of the lesion patches of each image that a (B, *grid) mask hides; NaN where an image has none."""
@@ -189,6 +188,10 @@ class Task:
 
     def _look(self, index: np.ndarray) -> np.ndarray:
         return self.observe(self.fetch(index)).numpy()
+
+    def examine(self, index: np.ndarray) -> None:
+        """Refuse images (B,) that hold NaN or Inf; each is looked at once."""
+        _ = self._sound[index]
 
     def _examine(self, index: np.ndarray) -> np.ndarray:
         if not np.isfinite(np.asarray(self.images.images)[index].sum()):
@@ -247,16 +250,17 @@ class Task:
 
 
 class Fetched:
-    """Images (B,) of a task that are fetched piece by piece, so that each is in the cache when it is hidden."""
+    """Images (B,) on a CPU that are fetched piece by piece, so that each is in the cache when it is hidden."""
 
     def __init__(self, task: Task, index: np.ndarray):
-        self.task, self.index = task, index
+        self.pixels, self.index = np.asarray(task.images.images), index
+        task.examine(index)
 
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, part: slice) -> Tensor:
-        return self.task.fetch(self.index[part])
+        return torch.from_numpy(self.pixels[self.index[part]])
 
 
 def _networks(settings: Settings, reward: Reward) -> tuple[str, str | None]:
