@@ -65,6 +65,7 @@ class Hpm(PretrainHooks, Learner):
     name = "hpm"
     paper = "SelfMedHPM"
 
+    ranks = True
     Settings = HpmSettings
 
     def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):

@@ -97,7 +97,7 @@ def _steps(recipe: str, more: dict[str, Any], device: str) -> Callable[[], objec
     settings = make_settings(Path("unused"), recipe, device=device, workers=0, images=given["batch"], **given)
     fabric = make_fabric(settings.device)
     train = open_split(settings, "train")
-    agent, student = build(settings, train.channels, fabric.device)
+    agent, student, _ = build(settings, train.channels, fabric.device)
     index = torch.arange(settings.batch)
     loop = Loop(settings, student.train(), agent, make_loader(settings, train), fabric)
     still = torch.zeros(settings.batch, settings.patches.dims, dtype=torch.bool)

@@ -25,6 +25,7 @@ from maskgym.game_spec import GameSpec
 from maskgym.masking import rng
 from maskgym.masking.observation import from_observation
 from maskgym.masking.select import select
+from maskgym.meter import Meter
 
 __all__ = ["Agent", "GameSpec", "NoSettings"]
 
@@ -119,6 +120,11 @@ class Agent(nn.Module):
         """Take the game of an environment to ask, by its own reward and metered; attaches its network."""
         self.attach(game.reconstructor)
         self._lent = game
+
+    def meter_own(self, meter: Meter) -> None:
+        """Count what it asks of a game of its own, such as one of frozen networks that its settings name."""
+        if self._lent is not None:
+            self.lend(self._lent.metered(meter))
 
     @property
     def network(self) -> nn.Module:

@@ -5,6 +5,8 @@ A backward pass costs about two forwards: one for the gradients of the activatio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor, is_grad_enabled, nn
 
 
@@ -37,6 +39,17 @@ class Metered(nn.Module):
     def soft_masks(self) -> bool:
         """Whether the network takes masks between 0 and 1."""
         return takes_soft_masks(self.network)
+
+    @property
+    def predict_loss(self) -> Callable[..., Tensor]:
+        """The prediction of a student that has one; of the whole image it is a query, else the student's own pass."""
+        predict: Callable[..., Tensor] = self.network.predict_loss  # type: ignore[assignment]
+
+        def counted(images: Tensor, mask: Tensor | None = None) -> Tensor:
+            self.meter.add(len(images) if mask is None else 0)
+            return predict(images, mask)
+
+        return counted
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """Ask, (B, C, *size) and (B, *grid) -> (B, C, *size)."""

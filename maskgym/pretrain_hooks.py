@@ -16,6 +16,8 @@ class PretrainHooks:
 
     remembers: ClassVar[bool] = False  # does it keep something of every image's patches, so that they must not move?
 
+    ranks: ClassVar[bool] = False  # does it teach a student that predicts its own losses to do so?
+
     def attach(self, student: nn.Module | None, teacher: nn.Module | None = None) -> None:
         """Take the student and, where the method has one, its teacher."""
         super().attach(student, teacher)  # type: ignore[misc]

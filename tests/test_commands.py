@@ -44,10 +44,10 @@ def test_a_learner_that_nobody_trained_plays_and_is_told_so(tmp_path, capsys):
         (["render", "--env", "MaskMIM-v9", "--out", "x.png"], "unknown environment 'MaskMIM-v9'"),
         (["render", "--agent", "randm", "--out", "x.png"], "did you mean random"),
         (["render", "--images", "0", "--out", "x.png"], "images 0 must be at least 1"),
-        (["reconstructor", "train", "--out", "r", "--train.steps", "0"], "steps 0 must be at least 1"),
+        (["reconstructor", "train", "--out", "r", "--steps", "0"], "steps 0 must be at least 1"),
         (["reconstructor", "train", "--out", "r", "--patch-size", "7"], "does not divide"),
         (["reconstructor", "bundle", "--out", "r", "--only", "MaskMIM"], "choose MaskMIM-v0, MaskMIMSmall-v0"),
-        (["reconstructor", "train", "--out", "r", "--train.precision", "8"], "invalid choice '8'"),
+        (["reconstructor", "train", "--out", "r", "--precision", "8"], "invalid choice '8'"),
     ],
     ids=str,
 )

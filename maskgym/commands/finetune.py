@@ -24,9 +24,16 @@ class Finetune(FineTune):
             print("interrupted; all is saved: the same command goes on")
             return 130
         for one in told.get("draws", [told]):
-            _print(one)
+            _print_grades(one) if "measures" in one else _print(one)
         print(f"all scores: {self.out / 'scores.json'}")
         return 0
+
+
+def _print_grades(told: dict[str, Any]) -> None:
+    """Print the measures of graded test images."""
+    measures = ", ".join(f"{name} {value:.3f}" for name, value in told["measures"].items())
+    print(f"{told['images']} test images of {len(told['grades'])} grades, {len(told['labelled'])} patients labelled")
+    print(measures)
 
 
 def _print(told: dict[str, Any]) -> None:

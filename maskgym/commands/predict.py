@@ -37,8 +37,11 @@ class Predict:
         from maskgym.data.cases import open_cases
         from maskgym.data.save import save_labels
         from maskgym.data.source import SPLITS
+        from maskgym.downstream.classify import grade, to_csv
+        from maskgym.downstream.data import graded
         from maskgym.downstream.network import load_segmenter
         from maskgym.downstream.predict import predict
+        from maskgym.files import write_text
         from maskgym.training.devices import make_fabric
 
         if self.split not in (*SPLITS, "all"):
@@ -55,6 +58,13 @@ class Predict:
             )
         if self.images:
             cases = replace(cases, cases=cases.cases[: self.images])
+        if about.get("task") == "classify":
+            cases = graded(cases, data, about["present"])
+            ids, shares, truth = grade(network.to(fabric.device), cases, size, fabric.device)
+            self.out.mkdir(parents=True, exist_ok=True)
+            write_text(self.out / "grades.csv", to_csv(ids, shares, truth, tuple(about["grades"])))
+            print(f"{len(ids)} images graded: {self.out / 'grades.csv'}")
+            return
         answers = predict(network.to(fabric.device), cases, size, about["window"], fabric.device)
         written = [save_labels(case, labels, self.out) for case, labels in answers]
         names = ", ".join(f"{value} {name}" for value, name in enumerate(about["classes"], 1))

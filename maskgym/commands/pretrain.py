@@ -27,6 +27,7 @@ class Pretrain(PretrainSettings):
         """Train, and say how to go on."""
         from maskgym.benchmark import manifest
         from maskgym.commands.stages import train_agent
+        from maskgym.pretrain import passes
         from maskgym.pretrain.run import pretrain
         from maskgym.training.devices import first_process
 
@@ -38,5 +39,6 @@ class Pretrain(PretrainSettings):
         if file is None:
             print("interrupted; all is saved: the same command goes on")
             return 130
+        print(passes.read(self.out))
         print(f"pre-trained: {file}; `maskgym reconstruct {self.out}`, `tensorboard --logdir {self.out}`")
         return 0

@@ -79,4 +79,7 @@ class Reconstruct:
             raise BadInput(f"{self.run} holds a run of another kind: give the folder of `maskgym pretrain`")
         known = {field.name for field in fields(PretrainSettings)}
         own = {name: value for name, value in told.items() if name in known - {"out", "recipe", "settings"}}
-        return make_settings(self.run, told["recipe"], **(own | ({"data": self.data} if self.data else {})))
+        made = make_settings(self.run, told["recipe"], **(own | ({"data": self.data} if self.data else {})))
+        if made.contrastive:
+            raise BadInput(f"{self.run} compared views of images (loss {made.loss!r}): its student rebuilds nothing")
+        return made

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from maskgym.sizes import read_size
 from maskgym.training.folder import Folder
 
 _RATIOS = (0.25, 0.5, 0.75)
+EARLY = "early.safetensors"  # where `maskgym.networks.store.early` looks for it
 _BUNDLED = {
     "MaskMIM-v0": TrainSettings(steps=6000, precision="bf16"),
     "MaskMIMSmall-v0": TrainSettings(steps=8000, precision="bf16"),
@@ -38,8 +39,8 @@ _EARLY = {
 }
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainSettings):
     """Train a reconstructor on the train split, measure it on the val split, save it where environments can load it."""
 
     out: Path
@@ -56,7 +57,14 @@ class Train:
     """Delete the run that is in --out and start over; without it, the same command again goes on."""
     quiet: bool = False
     """Print no progress."""
-    train: TrainSettings = field(default_factory=TrainSettings)
+    early_steps: int = 0
+    """Train a second network for so many steps, half as wide, into early.safetensors: rewards that compare two networks
+    play with both; 0 = none."""
+
+    @property
+    def how(self) -> TrainSettings:
+        """How the network is trained, without where."""
+        return TrainSettings(**{each.name: getattr(self, each.name) for each in fields(TrainSettings)})
 
     def __call__(self) -> int:
         """Train, measure, save."""
@@ -91,13 +99,25 @@ class Bundle:
             size = str(keywords["image_size"])
             for suffix, how in (("", _BUNDLED[name]), ("-early", _EARLY[name])):
                 folder = self.out / f"{name}{suffix}"
-                about = run(Train(folder, image_size=size, train=how))
+                about = run(Train(out=folder, image_size=size, **asdict(how)))
                 if about is None:
                     return 130
                 network, _ = store.load(str(folder), channels=1, dims=len(read_size(size, "image_size")))
                 store.save(network, self.to / f"{keywords['reconstructor']}{suffix}.safetensors", about, half=True)
                 print(f"{name}{suffix}", json.dumps(about["held_out"]))
         return 0
+
+
+def _early(job: Train, images: np.ndarray, patches: Patches) -> bool:
+    """Train the early snapshot in a folder of its own, and lay it beside the network; False if it was interrupted."""
+    half = tuple(max(1, width // 2) for width in job.widths)
+    how, folder = replace(job.how, steps=job.early_steps, widths=half), job.out / "early"
+    folder.mkdir(exist_ok=True)
+    network = train(images, patches, how, folder, job.quiet)
+    if network is not None:
+        about = {"image_size": job.image_size, "patch_size": job.patch_size, "train": asdict(how)}
+        store.save(network, job.out / EARLY, about)
+    return network is not None
 
 
 def run(job: Train) -> dict[str, Any] | None:
@@ -107,15 +127,20 @@ def run(job: Train) -> dict[str, Any] | None:
     size = read_size(job.image_size, "image_size")
     patches = Patches(size, read_size(job.patch_size, "patch_size", len(size)))
     for name in ("steps", "batch", "save_every"):
-        if getattr(job.train, name) < 1:
-            raise BadInput(f"{name} {getattr(job.train, name)} must be at least 1")
+        if getattr(job, name) < 1:
+            raise BadInput(f"{name} {getattr(job, name)} must be at least 1")
+    if job.early_steps < 0:
+        raise BadInput(f"early_steps {job.early_steps} must be at least 0")
     split_file = job.split_file or None
     images = {split: load(job.data, size=size, split=split, split_file=split_file) for split in ("train", "val")}
     not_of_the_run = ("device", "save_every")
-    how = {name: value for name, value in asdict(job.train).items() if name not in not_of_the_run}
+    how = {name: value for name, value in asdict(job.how).items() if name not in not_of_the_run}
     sizes = {"data": job.data, "image_size": size, "patch_size": patches.patch, "split_file": job.split_file}
-    Folder(job.out, sizes | {"train": how}, job.fresh, ("model.safetensors", "held_out.*"))
-    network = train(images["train"].images, patches, job.train, job.out, job.quiet)
+    leaves = ("model.safetensors", "held_out.*", EARLY, "early")
+    Folder(job.out, sizes | {"train": how, "early_steps": job.early_steps}, job.fresh, leaves)
+    if job.early_steps and not _early(job, images["train"].images, patches):
+        return None
+    network = train(images["train"].images, patches, job.how, job.out, job.quiet)
     if network is None:
         return None
     sample = torch.from_numpy(np.array(images["val"].images[:256]))
@@ -126,7 +151,7 @@ def run(job: Train) -> dict[str, Any] | None:
         "image_size": job.image_size,
         "patch_size": job.patch_size,
         "held_out": {ratio: {name: round(error, 5) for name, error in row.items()} for ratio, row in measured.items()},
-        "train": asdict(job.train),
+        "train": asdict(job.how),
     }
     store.save(network, job.out / "model.safetensors", about)
     files.write_text(job.out / "held_out.json", json.dumps(about, indent=2))

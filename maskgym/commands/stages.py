@@ -6,7 +6,9 @@ Each stage is a command of its own in a folder of its own, goes on where it was 
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from maskgym.commands.reconstructor import Train as TrainReconstructor
 from maskgym.commands.reconstructor import run as train_reconstructor
@@ -34,14 +36,11 @@ def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
         return settings.agent, False
     if settings.policy:
         return f"{name}:{settings.policy}", False
-    if settings.crop:
-        raise BadInput(
-            f"agent {name!r} is trained first, on whole images: without --crop, or train it alone and give --policy"
-        )
     if os.environ.get("WORLD_SIZE", "1") != "1" or settings.processes > 1:
         raise BadInput(
             f"agent {name!r} is trained first, by one process: train it alone, then give its folder by --policy"
         )
+    _data(settings)
     build(settings, open_split(settings, "train").channels)  # refuse now what the last stage would refuse
     Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
     reconstructor = settings.reconstructor or _reconstructor(settings)
@@ -56,7 +55,13 @@ def _reconstructor(settings: PretrainSettings) -> Path | None:
         print("stage 1 of 3: a reconstructor under random masks", flush=True)
         how = TrainSettings(steps=settings.reconstructor_steps, device=settings.device, seed=settings.seed)
         size, patch = _sizes(settings)
-        job = TrainReconstructor(out, settings.data, size, patch, settings.split_file, quiet=settings.quiet, train=how)
+        where: dict[str, Any] = {
+            "data": _data(settings),
+            "image_size": size,
+            "patch_size": patch,
+            "split_file": settings.split_file,
+        }
+        job = TrainReconstructor(out=out, quiet=settings.quiet, **where, **asdict(how))
         if train_reconstructor(job) is None:
             return None
     return out
@@ -72,7 +77,7 @@ def _policy(settings: PretrainSettings, reconstructor: str) -> Path | None:
     command = TrainPolicy(
         agent=settings.agent,
         out=out,
-        data=settings.data,
+        data=_data(settings),
         reconstructor=reconstructor,
         image_size=size,
         patch_size=patch,
@@ -89,6 +94,18 @@ def _policy(settings: PretrainSettings, reconstructor: str) -> Path | None:
     (out / _DONE).touch()
     print("stage 3 of 3: the student under the policy's masks", flush=True)
     return out
+
+
+def _data(settings: PretrainSettings) -> str:
+    """The images of reconstructor and policy: the student's; of crops one of each image, normalised by its case."""
+    if not settings.crop:
+        return settings.data
+    name, _, options = settings.data.partition("?")
+    if name == "phantoms":
+        raise BadInput(f"phantoms are drawn at any size, a policy meets no crops of them: --image-size {settings.crop}")
+    kept = [one for one in options.split("&") if one and not one.startswith("fit=")]
+    kept += [] if any(one.startswith("normalise=") for one in kept) else ["normalise=case"]
+    return f"{name}?{'&'.join([*kept, 'fit=crop'])}"
 
 
 def _sizes(settings: PretrainSettings) -> tuple[str, str]:

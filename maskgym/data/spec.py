@@ -35,8 +35,9 @@ class Options:
     """Mean and deviation are taken over all pixels, or over those that are not zero in the file."""
     normalise: Literal["image", "case", "window"] = "image"
     """z-score by mean and deviation of the image itself, or of its whole case; or bring the window to -1..1."""
-    fit: Literal["resize", "pad"] = "resize"
-    """To come to the size asked for: resize (linear, nearest for labels), or pad and crop about the centre."""
+    fit: Literal["resize", "pad", "crop"] = "resize"
+    """To come to the size asked for: resize (linear, nearest for labels); pad and crop about the centre; or crop
+    elsewhere in each image, always at the same place."""
     trim: Literal["none", "body"] = "none"
     """Look at the whole case, or only at the box round the body."""
     slices: Literal["body", "labelled", "all"] = "body"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+from zlib import crc32
 
 import numpy as np
 
@@ -36,8 +37,9 @@ class View:
     """Look at the whole case, or at the box round the body."""
     spacing: tuple[float, ...] = ()
     """Resample volumes to these millimetres along x, y and z; empty: as they are."""
-    fit: Literal["resize", "pad"] = "resize"
-    """What comes to `size`: the whole, resized; or what lies about the centre, padded where there is too little."""
+    fit: Literal["resize", "pad", "crop"] = "resize"
+    """What comes to `size`: the whole, resized; or what lies about the centre, or at a place that the image's name
+    draws, padded where there is too little."""
     window: tuple[float, ...] = ()
     """Clip to these two values; empty: to percentiles."""
     clip: tuple[float, float] = (1, 99)
@@ -92,11 +94,11 @@ class View:
 
     def load(self, case: Case, index: int = 0) -> np.ndarray:
         """Show an image (C, *size) float32; `index` is the slice of a volume that is cut."""
-        return self._image(case, index, *self._whole(case))
+        return self._image(case, index, *self._whole(case, index))
 
     def label(self, case: Case, index: int = 0) -> np.ndarray | None:
         """Show the labels (*size) uint8 of an image."""
-        return self._label(case, index, *self._whole(case))
+        return self._label(case, index, *self._whole(case, index))
 
     def crop(
         self, case: Case, index: int, rng: np.random.Generator, foreground: float = 0.0
@@ -122,7 +124,7 @@ class View:
     def check_crop(self, case: Case) -> None:
         """Refuse a crop that is larger than a case, unless the view pads."""
         grid = self.grid(case)
-        if self.fit != "pad" and any(np.less(grid, self.size)):
+        if self.fit == "resize" and any(np.less(grid, self.size)):
             have, want = (" x ".join(map(str, sides)) for sides in (grid, self.size))
             raise BadInput(f"{case.id} is {have} and the crop {want}: choose a smaller crop, or pad it with ?fit=pad")
 
@@ -145,7 +147,9 @@ class View:
         box, across = self._box(case), self._across(case)
         native = np.zeros(case.shape, np.uint8)
         inside = native[tuple(slice(*span) for span in box)]
-        planes = {index: self._back(case, np.asarray(answer)) for index, answer in zip(indices, answers, strict=True)}
+        planes = {
+            index: self._back(case, index, np.asarray(answer)) for index, answer in zip(indices, answers, strict=True)
+        }
         if across is None:
             inside[...] = planes[0]
             return native
@@ -177,12 +181,17 @@ class View:
         wanted = (self.spacing * 3)[:3][::-1]  # told as x, y, z, or once for all; arrays are z, y, x
         return tuple(max(1, round(n * has / want)) for n, has, want in zip(whole, case.spacing, wanted, strict=True))
 
-    def _whole(self, case: Case) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _whole(self, case: Case, index: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Grid and corner of the image that `fit` gives."""
         if self.fit == "resize":
             return self.size, (0,) * len(self.size)
         grid = self.grid(case)
-        return grid, grids.centred(grid, self.size)
+        corner = grids.centred(grid, self.size)
+        if self.fit == "crop":
+            room = np.maximum(np.subtract(grid, self.size), 0)
+            drawn = np.random.default_rng((crc32(case.id.encode()), index)).integers(room + 1)
+            corner = tuple(np.where(room > 0, drawn, corner).tolist())
+        return grid, corner
 
     def _cut(
         self, case: Case, array: np.ndarray, index: int, grid: Sequence[int], corner: Sequence[int], **how: object
@@ -235,7 +244,7 @@ class View:
         place = rows[rng.integers(len(rows)), 1:]
         return np.floor((place - first + 0.5) * np.array(grid) / (end - first)).astype(int)
 
-    def _back(self, case: Case, answer: np.ndarray) -> np.ndarray:
+    def _back(self, case: Case, index: int, answer: np.ndarray) -> np.ndarray:
         """The labels of one image on the native voxels of the box, from labels (*size) or probabilities (K, *size)."""
         layers = answer[None] if answer.ndim == len(self.size) else answer
         if layers.shape[1:] != self.size:
@@ -244,8 +253,8 @@ class View:
         best, chosen = np.full(native, -np.inf, np.float32), np.zeros(native, np.uint8)
         labels = answer.ndim == len(self.size)
         for number, layer in enumerate(layers):
-            if self.fit == "pad":
-                grid, corner = self._whole(case)
+            if self.fit != "resize":
+                grid, corner = self._whole(case, index)
                 everything = tuple((0, n) for n in self.size)
                 fill = 0.0 if labels or number else 1.0  # outside: background
                 layer = grids.window(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from maskgym.data import splits
+from maskgym.data.case import Case
 from maskgym.data.cases import Cases, open_cases
 from maskgym.data.loader import Loader, Source
 from maskgym.data.source import SPLITS, load
@@ -30,30 +32,58 @@ class Labelled:
     patients: tuple[str, ...]  # whose labels may be used
     split: str  # fingerprint of who is where
 
+    grades: tuple[str, ...] = ()  # where whole images are graded
+
     @property
     def outputs(self) -> int:
-        """Classes and the background."""
-        return 1 + len(self.train.classes)
+        """Grades, or classes and the background."""
+        return len(self.grades) or 1 + len(self.train.classes)
 
 
 def read(settings: FineTune) -> Labelled:
     """Open all three splits and choose who has labels: few lie within many."""
     dataset, file = settings.data, settings.split_file
     train, val, test = (open_cases(dataset, name, file or None, size=settings.size) for name in SPLITS)
-    if any(case.label is None for part in (train, val, test) for case in part):
+    grading = settings.task == "classify"
+    if grading:
+        train, val, test = (graded(part, dataset, settings.present) for part in (train, val, test))
+    elif any(case.label is None for part in (train, val, test) for case in part):
         raise BadInput(f"{dataset} has no labels to learn from: choose a data set that has")
     split = _split(dataset, file, train, val, test)
     chosen = _choose(split, settings)
     mine = replace(train, cases=tuple(case for case in train if case.patient in set(chosen)))
     if not len(mine):
         raise BadInput(f"a label share of {settings.label_share} leaves no patient with images: raise --label-share")
-    there = {int(value) for case in mine for value in np.unique(np.asarray(case.label))}
-    if absent := [name for place, name in enumerate(train.classes) if place + 1 not in there]:
+    names = train.grade_names if grading else ("", *train.classes)
+    there = {case.grade if grading else int(value) for case in mine for value in np.unique(_label(case, grading))}
+    if absent := [name for place, name in enumerate(names) if name and place not in there]:
+        some = ", ".join(chosen[:3]) + (", ..." if len(chosen) > 3 else "")
         raise BadInput(
-            f"class {absent[0]!r} is in no label of the {len(chosen)} labelled patients ({', '.join(chosen[:3])}"
-            f"{', ...' if len(chosen) > 3 else ''}): raise --label-share or choose another --label-seed"
+            f"{'grade' if grading else 'class'} {absent[0]!r} is in no label of the {len(chosen)} labelled patients "
+            f"({some}): raise --label-share or choose another --label-seed"
         )
-    return Labelled(mine, val, test, chosen, split.hash)
+    return Labelled(mine, val, test, chosen, split.hash, train.grade_names if grading else ())
+
+
+def graded(cases: Cases, dataset: str, present: int = 0) -> Cases:
+    """Keep the images whose grade is known; with `present`, told as below that grade or not."""
+    known = tuple(case for case in cases if case.grade >= 0)
+    if len(cases.grade_names) < 2 or not known:
+        raise BadInput(
+            f"{dataset} tells no grades of its images: choose a data set that does, as messidor2 or busi, or leave "
+            "--task classify away"
+        )
+    if not present:
+        return replace(cases, cases=known)
+    if not 0 < present < len(cases.grade_names):
+        raise BadInput(f"present {present} parts no grades: {dataset} has 0 to {len(cases.grade_names) - 1}")
+    parted: tuple[Any, ...] = known
+    parted = tuple(replace(case, grade=int(case.grade >= present)) for case in parted)
+    return replace(cases, cases=parted, grade_names=("absent", "present"))
+
+
+def _label(case: Case, grading: bool) -> np.ndarray:
+    return np.zeros(1) if grading else np.asarray(case.label)
 
 
 def make_loader(data: Labelled, settings: FineTune) -> Loader:
@@ -63,7 +93,10 @@ def make_loader(data: Labelled, settings: FineTune) -> Loader:
         source, rows = data.train.crops(settings.crop), None
     else:
         images = load(settings.data, size=settings.size, split="train", split_file=settings.split_file or None)
-        source, rows = Whole(images), np.flatnonzero(np.isin(np.array(images.patients), np.array(data.patients)))
+        mine = np.isin(np.array(images.patients), np.array(data.patients))
+        if data.grades:
+            mine &= np.asarray(images.grades) >= 0
+        source, rows = Whole(images), np.flatnonzero(mine)
     dims, how = len(settings.crop), settings.augment or settings.chosen.augment
     axes = {"last": (dims - 1,), "all": tuple(range(dims)), "none": ()}[settings.flips]
     return Loader(
@@ -72,7 +105,7 @@ def make_loader(data: Labelled, settings: FineTune) -> Loader:
         seed=settings.seed,
         crops=bool(settings.window),
         foreground=_ON_LABEL,
-        labelled=True,
+        labelled=not data.grades,
         flips=() if how == "none" else axes,
         rows=None if rows is None else rows.tolist(),
         replacing=True,

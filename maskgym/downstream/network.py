@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from maskgym.downstream.classifier import Classifier
 from maskgym.downstream.probe import Probe
 from maskgym.errors import BadInput
 from maskgym.files import replacing
@@ -118,6 +119,9 @@ def load_segmenter(path: Path | str) -> tuple[nn.Module, dict[str, Any]]:
         network = make_segmenter(about["network"], about["channels"], about["outputs"], tuple(about["size"]), settings)
         if about.get("probe"):
             network = Probe(network, about["network"], about["outputs"], tuple(about["size"]))
+        if about.get("task") == "classify":
+            size = tuple(about["size"])
+            network = Classifier(network.eval(), about["network"], about["outputs"], size, about["channels"])
         network.load_state_dict(load_file(file), strict=True)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__

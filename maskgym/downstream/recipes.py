@@ -78,12 +78,12 @@ def optimiser(recipe: Recipe, network: nn.Module, kind: str, lr: float) -> torch
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     deepest = 1 + max(
-        (layer for name, _ in network.named_parameters() if (layer := layer_of(kind, name)) >= 0), default=-1
+        (layer for name, _ in network.named_parameters() if (layer := layer_of(kind, _inside(name))) >= 0), default=-1
     )
     for name, weight in network.named_parameters():
         if not weight.requires_grad:
             continue
-        layer = layer_of(kind, name)
+        layer = layer_of(kind, _inside(name))
         scale = recipe.layer_decay ** (deepest - layer) if layer >= 0 else 1.0
         decay = recipe.weight_decay if weight.dim() > 1 or recipe.optimiser != "adamw" else 0.0
         groups.setdefault((scale, decay), []).append(weight)
@@ -93,6 +93,11 @@ def optimiser(recipe: Recipe, network: nn.Module, kind: str, lr: float) -> torch
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(given, lr=lr, momentum=0.99, nesterov=True)
     return (torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam)(given, lr=lr, fused=True)
+
+
+def _inside(name: str) -> str:
+    """The name of a weight in the segmenter that a classifier stands on."""
+    return name.removeprefix("network.")
 
 
 def layer_of(kind: str, name: str) -> int:

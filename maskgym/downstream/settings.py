@@ -17,10 +17,15 @@ _ABOUT_THIS_START = ("out", "fresh", "log", "quiet", "device", "workers", "save_
 
 @dataclass(frozen=True)
 class FineTune:
-    """Fine-tune a segmentation network with few labels and measure it on the test patients."""
+    """Fine-tune a network to segment, or to grade, with few labels and measure it on the test patients."""
 
     out: Path
     """Folder of the run; scores.json is written last."""
+    task: Literal["segment", "classify"] = "segment"
+    """What is learned: every pixel's class, or the grade of the whole image (data sets with grades: messidor2, busi,
+    brats2018)."""
+    present: int = 0
+    """Tell images below this grade from the others, as disease or none on messidor2 with 1; 0 = tell every grade."""
     weights: str = "none"
     """Where to start: the folder of a pre-training run, a .safetensors file, or none for a random start."""
     network: str = ""
@@ -29,7 +34,7 @@ class FineTune:
     handover: Literal["encoder", "all"] = "all"
     """Which weights are taken over: the encoder's, as in the papers, or all that both networks share."""
     freeze_encoder: bool = False
-    """Train the decoder alone; needs --weights."""
+    """Train the decoder alone, or the linear layer that grades; needs --weights."""
     probe: bool = False
     """Train a linear head on the frozen encoder's features instead, and measure how well it finds lesion patches."""
     data: str = "phantoms"
@@ -100,6 +105,14 @@ class FineTune:
         for name, known in (("keep", ("best", "last")), ("flips", ("last", "all", "none"))):
             if getattr(self, name) not in known:
                 raise BadInput(f"{name} {getattr(self, name)!r} is unknown: choose {' or '.join(known)}")
+        if self.task == "classify" and self.batch == 1:
+            raise BadInput("batch 1 leaves --task classify nothing to norm features by: take 2 or more")
+        if self.task != "classify" and self.present:
+            raise BadInput(f"present {self.present} parts the grades of images: add --task classify")
+        if self.task == "classify" and (self.window or self.probe):
+            raise BadInput(
+                "--task classify grades whole images: leave --window and --probe away (--freeze-encoder probes)"
+            )
         if self.freeze_encoder and self.weights == "none":
             raise BadInput("--freeze-encoder would freeze a random start: give --weights")
         if self.probe and self.window:

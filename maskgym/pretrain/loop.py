@@ -16,6 +16,7 @@ from maskgym.game import Game
 from maskgym.masking import schedules
 from maskgym.masking.layout import convolutions_last
 from maskgym.masking.select import budget
+from maskgym.meter import Meter, Metered
 from maskgym.pretrain.data import flip
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.settings import PretrainSettings
@@ -64,12 +65,14 @@ class Loop(Job):
         self.teacher = parse_teacher(settings.teacher, self.student)
         self.fast = parse_teacher(settings.fast, self.student)
         shown = self.fast.network if self.fast else self.student
-        self.agent.attach(shown, self.teacher.network if self.teacher else None)
+        self.meter = attach(self.agent, shown, self.teacher.network if self.teacher else None)
         # An agent that learns must see all there is, to be the same in every process; others score their part.
         self.hooks = self.agent if isinstance(self.agent, PretrainHooks) else PretrainHooks()
         self.sees_all = self.hooks is self.agent or fabric.world_size == 1
         if not self.sees_all:
             self.agent.shard = (fabric.global_rank, fabric.world_size)
+        if hasattr(student, "predictor") and not self.hooks.ranks:
+            student.predictor.requires_grad_(False)  # several processes would wait for gradients that nobody makes
         made = make_optimiser(settings, self.student)
         network: Any = torch.compile(self.student) if settings.compile else self.student
         self.network, self.optimiser = fabric.setup(network, made)
@@ -190,6 +193,7 @@ class Loop(Job):
             "teacher": self.teacher.network.state_dict() if self.teacher else {},
             "fast": self.fast.network.state_dict() if self.fast else {},
             "agent": self.agent.state_dict(),
+            "asked": self.meter.total,
             "agent's optimiser": own.state_dict() if isinstance(own, torch.optim.Optimizer) else {},
             "scores": self.scores,
             "scored": torch.from_numpy(self.scored.copy()),
@@ -204,10 +208,19 @@ class Loop(Job):
         if self.fast is not None:
             self.fast.network.load_state_dict(state["fast"])
         self.agent.load_state_dict(state["agent"])
+        self.meter.total = int(state["asked"])
         if state["agent's optimiser"]:
             own: Any = self.agent
             own.optimizer.load_state_dict(state["agent's optimiser"])
         self.scores, self.scored = state["scores"].to(self.fabric.device), state["scored"].cpu().numpy().copy()
+
+
+def attach(agent: Agent, student: nn.Module, teacher: nn.Module | None) -> Meter:
+    """Give an agent the networks it may ask; whatever it asks of them, or of frozen ones of its own, is counted."""
+    meter = Meter()
+    agent.attach(Metered(student, meter), None if teacher is None else Metered(teacher, meter))
+    agent.meter_own(meter)
+    return meter
 
 
 def plan_of(settings: PretrainSettings, steps: int) -> Plan:

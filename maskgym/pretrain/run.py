@@ -18,9 +18,10 @@ from maskgym.learner import trained_first
 from maskgym.masking import schedules
 from maskgym.networks import store
 from maskgym.networks.students import make_student
+from maskgym.pretrain import contrast_run, passes
 from maskgym.pretrain.data import Split, flip, make_loader, open_split
 from maskgym.pretrain.looks import draw, held_out, random_masks
-from maskgym.pretrain.loop import Loop
+from maskgym.pretrain.loop import Loop, attach
 from maskgym.pretrain.report import LesionReport
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.registry import agent_class, make_agent
@@ -30,10 +31,10 @@ from maskgym.training.folder import Folder
 from maskgym.training.journal import Journal
 
 MODEL, AGENT = "model.safetensors", "agent"
-LEAVES = (MODEL, AGENT, "pictures", "lesions.csv", "reconstructor", "policy")
+LEAVES = (MODEL, AGENT, "pictures", "lesions.csv", passes.FILE, "reconstructor", "policy")
 _LOOKED, _SHOWN = 64, 4  # images of the val split: measured, drawn
 _COLUMNS = ("epoch", "seconds", "loss", "hidden loss", "learning rate", "ratio", "hard share", "images per second")
-_MORE = ("waiting", "held-out loss", "patch mean", "held-out loss, own masks", "patch mean, own masks")
+_MORE = (passes.COLUMN, "waiting", "held-out loss", "patch mean", "held-out loss, own masks", "patch mean, own masks")
 
 
 def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False) -> Path | None:
@@ -44,6 +45,8 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
         agent: who masks in place of the settings' agent, which was trained to be this one.
         claimed: the folder is the run's already.
     """
+    if settings.contrastive:
+        return contrast_run.run(settings)
     agent = agent or settings.agent
     name, _, folder = agent.partition("?")[0].partition(":")
     if not folder and trained_first(agent_class(name)):
@@ -55,16 +58,20 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
             "choose a multiple"
         )
     train, val = (open_split(settings, split) for split in ("train", "val"))
-    made, student = build(replace(settings, agent=agent), train.channels, fabric.device)
-    run = Run(settings, student, made, make_loader(settings, train), fabric, train, val)
+    made, student, asks = build(replace(settings, agent=agent), train.channels, fabric.device)
+    told = passes.lengthened(settings, asks)
+    run = Run(told, student, made, make_loader(settings, train), fabric, train, val)
     if fabric.is_global_zero and not claimed:
         Folder(settings.out, settings.of_the_run(), settings.fresh, LEAVES)
     fabric.barrier()
     return run()
 
 
-def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tuple[Agent, nn.Module]:
-    """Make agent and student, and refuse what does not fit together before anything is written."""
+def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tuple[Agent, nn.Module, int]:
+    """Make agent and student, and refuse what does not fit together before anything is written.
+
+    The third is what the agent asks of networks for an image, in passes.
+    """
     patches = settings.patches
     ratio = schedules.parse(settings.ratio)(1, settings.epochs)
     hard_share = schedules.parse(settings.hard_share)
@@ -87,7 +94,7 @@ def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tup
         with torch.no_grad():
             mask = random_masks(1, patches, agent.game_spec.ratio)
             answer = student.eval()(torch.zeros(1, channels, *patches.size), mask)
-            agent.attach(student.to(device), student)
+            meter = attach(agent, student.to(device), student if settings.teacher else None)
             agent.score(torch.zeros(1, channels, *patches.size, device=device))
     except BadInput:
         raise
@@ -99,7 +106,7 @@ def build(settings: PretrainSettings, channels: int, device: Any = "cpu") -> tup
             f"student {settings.student!r} answers {tuple(answer.shape[1:])}, not {(channels, *patches.size)}"
         )
     agent.drawn.zero_()
-    return agent, student.train()
+    return agent, student.train(), meter.total
 
 
 class Run(Loop):
@@ -169,6 +176,7 @@ class Run(Loop):
             "ratio": float(self.told.mask.float().mean()),
             "hard share": self.hard_share(epoch, self.epochs),
             "images per second": round(rate, 2),
+            passes.COLUMN: self.spent().total,
         }
         own = [told for _, told in self.pending]
         means = {f"agent {name}": float(np.mean([one[name] for one in own])) for name in own[0]}
@@ -204,10 +212,16 @@ class Run(Loop):
         """Write student and agent for others, at whole epochs and at the end."""
         if self.done % self.steps and self.done < self.plan.steps:
             return
-        store.save(self.student, self.settings.out / MODEL, self._about())
+        about = self.settings.about_student(self.done, self.steps) | {"agent": self.agent.name}
+        store.save(self.student, self.settings.out / MODEL, about)
+        passes.write(self.settings.out, self.spent())
         self.agent.save(self.settings.out / AGENT)
         if self.report is not None:
             self.report.write(self.settings.out)
+
+    def spent(self) -> passes.Passes:
+        """Image passes so far, of all processes."""
+        return passes.of_run(self.settings, self.done, self.meter.total * self.fabric.world_size)
 
     def blame(self, batch: Batch) -> str:
         """Name the images whose loss is no number."""
@@ -226,31 +240,15 @@ class Run(Loop):
         if self.report is not None and state["report"]:
             self.report.load(state["report"])
 
-    def _about(self) -> dict[str, Any]:
-        """What is told of a student in its file."""
-        settings = self.settings
-        return {
-            "recipe": settings.recipe,
-            "data": settings.data if settings.data.startswith("phantoms") else settings.data.partition(":")[0],
-            "image_size": "x".join(map(str, self.patches.size)),
-            "patch_size": "x".join(map(str, self.patches.patch)),
-            "target": settings.target,
-            "agent": self.agent.name,
-            "student": settings.student,
-            "epochs": self.done // self.steps,
-            "steps": self.done,
-            "seed": settings.seed,
-        }
-
     def _masks(self, images: Tensor, epoch: int) -> Tensor:
         """Give the masks that the agent would play now."""
-        agent, drawn, shard = self.agent, self.agent.drawn.clone(), self.agent.shard
+        agent, drawn, shard, asked = self.agent, self.agent.drawn.clone(), self.agent.shard, self.meter.total
         agent.shard = (0, 1)
         with torch.no_grad():
             hidden = int(self.ratio(epoch, self.epochs) * self.patches.count + 1e-9)
             mask = agent.to_mask(agent.score(images), hidden, self.hard_share(epoch, self.epochs))
         agent.drawn.copy_(drawn)
-        agent.shard = shard
+        agent.shard, self.meter.total = shard, asked
         return mask.view(-1, *self.patches.grid)
 
     def _too_large(self, batch: Batch) -> str:

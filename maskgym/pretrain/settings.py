@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
+from maskgym.pretrain import contrast
 from maskgym.sizes import read_size
 from maskgym.training.board import Log
 
@@ -36,7 +37,7 @@ class PretrainSettings:
     out: Path
     """Folder of the run: weights, checkpoint, TensorBoard, metrics, pictures."""
     recipe: str = "random"
-    """Whose values are the defaults: random, ahm, amlp, anatomask, selfmedhpm, snapshots or mps-ams."""
+    """Whose values are the defaults: random, ahm, amlp, anatomask, selfmedhpm, snapshots, mps-ams, simclr or byol."""
     settings: str = ""
     """A TOML or JSON file of settings, such as the settings.json of another run; it overrides the recipe."""
     data: str = "phantoms"
@@ -65,7 +66,8 @@ class PretrainSettings:
     target: Literal["raw", "normalised"] = "raw"
     """What is rebuilt: the pixels, or every patch brought to mean 0 and variance 1."""
     loss: str = "hidden-mean"
-    """What is minimised: hidden-mean, hidden-sum, whole, rrl or rrl-literal, or several as hidden-mean+0.5*rrl."""
+    """What is minimised: hidden-mean, hidden-sum, whole, rrl or rrl-literal, or several as hidden-mean+0.5*rrl; or
+    nt-xent or byol, which compare two views of an image and hide nothing."""
     ratio: str = "0.75"
     """Share of the patches that is hidden, by epoch: a number, linear:FROM:TO or adaptive:FROM:TAU:CAP."""
     hard_share: str = "1"
@@ -98,6 +100,8 @@ class PretrainSettings:
     """Passes over the train split."""
     steps: int = 0
     """Optimiser steps, in place of --epochs; 0 = as --epochs says."""
+    passes: int = 0
+    """Image passes in all, those of agent, policy and reconstructor included, in place of --steps; 0 = any number."""
     batch: int = 16
     """Images in an optimiser step, over all processes and parts."""
     accumulate: int = 1
@@ -144,6 +148,7 @@ class PretrainSettings:
             "look_every": 0,
             "images": 0,
             "steps": 0,
+            "passes": 0,
             "clip": 0,
             "warm_up": 0,
             "weight_decay": 0,
@@ -153,11 +158,30 @@ class PretrainSettings:
                 raise BadInput(f"{name} {getattr(self, name)} must be at least {low}")
         if not self.lr > 0:
             raise BadInput(f"lr {self.lr} must be above 0")
+        if self.passes and self.steps:
+            raise BadInput(f"passes {self.passes} say how many steps there are: leave --steps {self.steps} away")
+        if self.contrastive:
+            self._check_contrastive()
         if self.batch % (self.accumulate * self.processes):
             raise BadInput(
                 f"batch {self.batch} does not fall into {self.accumulate} parts for {self.processes} processes: "
                 "choose a multiple"
             )
+
+    def _check_contrastive(self) -> None:
+        if self.agent != "random" or self.report:
+            raise BadInput(f"loss {self.loss!r} compares views and hides nothing: leave --agent and --report away")
+        if self.processes > 1 or self.accumulate > 1:
+            raise BadInput(
+                f"loss {self.loss!r} compares all images of a batch: leave --processes and --accumulate away"
+            )
+        if self.loss == "byol" and not self.teacher:
+            raise BadInput("loss 'byol' needs a slow network to give targets: add --teacher momentum:0.99:1:1")
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether views of images are compared (SimCLR, BYOL), and nothing is hidden."""
+        return self.loss in contrast.LOSSES
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -169,6 +193,20 @@ class PretrainSettings:
         """The grid over what the student sees: whole images, or crops."""
         size = read_size(self.crop, "crop") if self.crop else self.size
         return Patches(size, read_size(self.patch_size, "patch_size", len(size)))
+
+    def about_student(self, steps: int, epoch: int) -> dict[str, Any]:
+        """What is told of a student in its file, after so many steps; `epoch` is the number of steps of one."""
+        return {
+            "recipe": self.recipe,
+            "data": self.data if self.data.startswith("phantoms") else self.data.partition(":")[0],
+            "image_size": "x".join(map(str, self.patches.size)),
+            "patch_size": "x".join(map(str, self.patches.patch)),
+            "target": self.target,
+            "student": self.student,
+            "epochs": steps // epoch,
+            "steps": steps,
+            "seed": self.seed,
+        }
 
     def of_the_run(self) -> dict[str, Any]:
         """What makes the run what it is, for settings.json: it can be given back by --settings."""

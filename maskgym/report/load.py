@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from maskgym.benchmark.statistics import Interval, mean_of_defined
+from maskgym.downstream.grades import MEASURES
 from maskgym.errors import BadInput
 from maskgym.studies.job import Record, state
 from maskgym.studies.plan import Job, plan
@@ -76,6 +77,10 @@ def load(folder: Path) -> Findings:
     if not (folder / KEPT).exists():
         raise BadInput(f"there is no study in {folder}: give the --out of a `maskgym study`")
     study = read_study(folder / KEPT)
+    if study.measure in MEASURES:
+        raise BadInput(
+            f"{folder} grades whole images, and reports are of segmentation: their measures stand in each scores.json"
+        )
     jobs = plan(study, folder)
     records = {job.name: state(folder, job) for job in jobs}
     there = list(fine_tunings(jobs))

@@ -18,12 +18,14 @@ from maskgym.errors import BadInput
 from maskgym.masking import schedules
 from maskgym.masking.patches import Patches
 from maskgym.networks.students import make_student
+from maskgym.pretrain import passes
 from maskgym.pretrain.losses import parse_loss
 from maskgym.pretrain.recipes import make_settings
+from maskgym.pretrain.reconstructor import TrainSettings
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.studies.plan import Job, plan
 from maskgym.studies.read import known
-from maskgym.studies.study import Options, Study
+from maskgym.studies.study import Method, Options, Study, trained_first
 
 # Options that the study sets itself.
 _OWN = ("out", "env", "seed", "split_file", "weights", "label_share", "labels", "label_seed", "fresh", "settings")
@@ -42,6 +44,9 @@ def check(study: Study, understood: Callable[[Job], Any]) -> None:
                 raise BadInput(f"{where} says {key} = {value!r}: the study sets that itself, leave it out")
             if isinstance(value, float) and not math.isfinite(value):
                 raise BadInput(f"{where} says {key} = {value!r}: give a number")
+    for method in study.methods if study.passes else ():
+        with _of(f"method {method.name!r}"):
+            _check_passes(study, method)
     seen = set()
     for job in plan(study, Path("study")):
         name = job.method if job.kind in ("pretrain", "finetune") else job.name.rpartition("/")[2]
@@ -65,12 +70,12 @@ def _tables(study: Study) -> Iterator[tuple[str, Options]]:
 
 def _values(settings: Any) -> None:
     """Read everything that the settings of a command say as text."""
-    for told in (settings, getattr(settings, "train", None)):
-        _check_device(getattr(told, "device", "cpu"))
+    _check_device(getattr(settings, "device", "cpu"))
     if isinstance(settings, PretrainSettings):
         for text in (settings.ratio, settings.hard_share):
             schedules.parse(text)(1, settings.epochs)
-        parse_loss(settings.loss)
+        if not settings.contrastive:
+            parse_loss(settings.loss)
         _check_student(settings.student, settings.student_settings, settings.patches)
     elif isinstance(settings, FineTune):
         settings.check()
@@ -83,6 +88,24 @@ def _values(settings: Any) -> None:
 def _check_student(name: str, told: str, patches: Patches) -> None:
     with torch.device("meta"):
         make_student(name, 1, patches, student_settings(told))
+
+
+def _check_passes(study: Study, method: Method) -> None:
+    """Refuse an arm whose policy and frozen networks take all the image passes that it has."""
+    if not method.recipe:
+        return
+    spent, told = 0, make_settings("x", method.recipe, **study.pretrain_options(method))
+    policy = study.stage(study.agent_of(method))
+    named = [told.agent, *([policy.reconstructor] if policy else [])]
+    spent += passes.PLAYED * int(policy.options.get("steps", 200_000)) if policy and policy.agent else 0
+    for stage in study.reconstructors:
+        if any(stage.name == name or f"{{{stage.name}}}" in name for name in named):
+            usual = {"steps": TrainSettings.steps, "batch": TrainSettings.batch}
+            spent += passes.taught(usual | stage.options)
+    if told.agent and "{" not in told.agent and not policy and trained_first(told.agent):
+        spent += passes.PLAYED * told.policy_masks + passes.TAUGHT * told.reconstructor_steps * TrainSettings.batch
+    if spent >= study.passes:
+        raise BadInput(f"its policy and frozen networks take {spent:,} image passes, all arms have {study.passes:,}")
 
 
 def _check_differ(study: Study, differ: tuple[str, ...]) -> None:

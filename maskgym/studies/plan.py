@@ -85,7 +85,7 @@ def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
     for source, (game, told) in product(sources[: len(study.data)], study.scores.items()):
         yield source.par(game, told)
         for method in study.methods:
-            if method.recipe and source.same_game(method):
+            if study.masks(method) and not method.pretrained and source.same_game(method):
                 yield source.score(method, game, told)
 
 
@@ -144,12 +144,12 @@ class _Source:
 
     def pretrain(self, method: Method, seed: int, told: Options) -> Job:
         """Pre-training under one method and seed."""
-        name = f"{self.name}/{method.name}/seed{seed}/pretrain"
+        name = f"{self.name}/{method.home}/seed{seed}/pretrain"
         own, needs = self._resolved({key: value for key, value in told.items() if key != "data"})
         words = ("pretrain", "--recipe", method.recipe, *self._data(), "--seed", str(seed))
         words = (*words, "--out", str(self.out / name), *_options(own))
         leaves = self.out / name / "model.safetensors"
-        return Job(name, "pretrain", words, leaves, (*self.split[0], *needs), self.name, method.name, seed)
+        return Job(name, "pretrain", words, leaves, (*self.split[0], *needs), self.name, method.home, seed)
 
     def _finetune_name(self, method: Method, seed: int, share: float) -> str:
         return f"{self.name}/{method.name}/seed{seed}/share{share:g}"
@@ -198,9 +198,8 @@ class _Source:
         return all(own.get(key) == usual.get(key) for key in (*_SIZES, "data"))
 
     def _reconstructor(self, stage: Stage) -> Job:
-        own = {key if key in _SIZES else f"train.{key}": value for key, value in stage.options.items()}
         folder = self._folder(stage)
-        words = ("reconstructor", "train", "--out", str(folder), *self._data(), *_options(self._sizes | own))
+        words = ("reconstructor", "train", "--out", str(folder), *self._data(), *_options(self._sizes | stage.options))
         return Job(self._named(stage), "reconstructor", words, folder / "held_out.png", self.split[0], self.name)
 
     def _policy(self, stage: Stage) -> Job:
@@ -220,8 +219,8 @@ class _Source:
             return told["agent"], 1, needs
         if not trained_first(spec):
             return spec, len(seeds), ()
-        folder, counted = self.out / self.name / method.name, seeds == tuple(range(len(seeds)))
-        needs = tuple(f"{self.name}/{method.name}/seed{seed}/pretrain" for seed in seeds)
+        folder, counted = self.out / self.name / method.home, seeds == tuple(range(len(seeds)))
+        needs = tuple(f"{self.name}/{method.home}/seed{seed}/pretrain" for seed in seeds)
         where = folder / ("seed{seed}" if counted else f"seed{seeds[0]}") / "pretrain" / "policy"
         return f"{spec.partition('?')[0]}:{where}", len(seeds) if counted else 1, needs if counted else needs[:1]
 

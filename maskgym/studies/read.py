@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maskgym.data.spec import parse
+from maskgym.downstream.grades import MEASURES
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.pretrain.recipes import recipe
@@ -64,9 +65,10 @@ def _told(file: Path, data: Sequence[str]) -> dict[str, Any]:
 
 def _study(told: dict[str, Any], file: str) -> Study:
     tables = ("reconstructor", "policy", "score", "pretrain", "finetune", "method", "control")
-    known(told, (*_AXES, *tables, "differ", "measure"), "a study")
-    if told.get("measure", "patients") not in ("patients", "pooled"):
-        raise BadInput(f"measure = {told['measure']!r} is unknown: choose patients or pooled")
+    known(told, (*_AXES, *tables, "differ", "measure", "passes"), "a study")
+    measures = ("patients", "pooled", *MEASURES)
+    if told.get("measure", "patients") not in measures:
+        raise BadInput(f"measure = {told['measure']!r} is unknown: choose {', '.join(measures)}")
     axes: dict[str, Any] = {name: _axis(name, told[name], kind) for name, kind in _AXES.items() if name in told}
     methods = told.get("method")
     if "data" not in axes or not isinstance(methods, list) or not methods:
@@ -75,13 +77,14 @@ def _study(told: dict[str, Any], file: str) -> Study:
         if not 0 < share <= 1:
             raise BadInput(f"a label share of {share:g} leaves no patient: it lies above 0 and is at most 1")
     study = Study(
-        methods=tuple(_method(one) for one in _tables(told, "method")),
+        methods=_shared(tuple(_method(one) for one in _tables(told, "method"))),
         reconstructors=tuple(_stage(one, "reconstructor") for one in _tables(told, "reconstructor")),
         policies=tuple(_stage(one, "policy") for one in _tables(told, "policy")),
         scores=_scores(_tables(told, "score")),
         differ=_axis("differ", told["differ"], str) if "differ" in told else None,
         control=_control(_table(told, "control")) if "control" in told else None,
         measure=told.get("measure", "patients"),
+        passes=_passes(told),
         pretrain=_table(told, "pretrain"),
         finetune=_table(told, "finetune"),
         **axes,
@@ -126,13 +129,48 @@ def _connected(study: Study) -> Study:
 
 
 def _method(told: dict[str, Any]) -> Method:
-    known(told, ("name", "recipe", "pretrain", "finetune", "differs", "against"), "a method")
-    own = str(told.get("recipe", ""))
+    known(told, ("name", "recipe", "pretrain", "finetune", "differs", "against", "pretrained"), "a method")
+    own, pretrained = str(told.get("recipe", "")), str(told.get("pretrained", ""))
+    if pretrained and (own or "pretrain" in told):
+        raise BadInput(f"a method fine-tunes what {pretrained!r} pre-trained: give it no recipe and no pretrain table")
     if own:
         recipe(own)
     lists: dict[str, Any] = {name: _axis(name, told[name], str) for name in ("differs", "against") if name in told}
     tables: dict[str, Any] = {name: _table(told, name) for name in ("pretrain", "finetune")}
-    return Method(_name(told.get("name") or own), own, **tables, **lists)
+    return Method(_name(told.get("name") or own), own, **tables, **lists, pretrained=pretrained)
+
+
+def _shared(methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    """Let methods that fine-tune another's networks pre-train as that one does."""
+    by_name = {method.name: method for method in methods if method.recipe}
+    for method in methods:
+        if method.pretrained and method.pretrained not in by_name:
+            raise BadInput(
+                f"method {method.name!r} takes what {method.pretrained!r} pre-trained, and no method of that name "
+                f"pre-trains{hint(method.pretrained, list(by_name))}"
+            )
+    return tuple(
+        replace(method, recipe=by_name[method.pretrained].recipe, pretrain=by_name[method.pretrained].pretrain)
+        if method.pretrained
+        else method
+        for method in methods
+    )
+
+
+def _passes(told: dict[str, Any]) -> int:
+    """Equal image passes for all arms: then no arm says its own length."""
+    passes = told.get("passes", 0)
+    if type(passes) is not int or passes < 0 or ("passes" in told and not passes):
+        raise BadInput(f"passes = {passes!r}: give the image passes of every arm, such as 2_000_000")
+    arms = [("[pretrain]", _table(told, "pretrain"))]
+    arms += [(f"method {one.get('name')!r}", _table(one, "pretrain")) for one in _tables(told, "method")]
+    for where, table in arms if passes else ():
+        for key in ("steps", "passes"):
+            if key in table:
+                raise BadInput(
+                    f"{where} says {key} = {table[key]!r}, and passes = {passes} is for all arms: leave it away"
+                )
+    return passes
 
 
 def _stage(told: dict[str, Any], kind: str) -> Stage:

@@ -48,6 +48,8 @@ def fine_tunings(jobs: Iterable[Job]) -> Iterator[Trained]:
             scores = read_json(folder / "scores.json")
             patients = scores.get("patients")
             sound = isinstance(patients, dict) and patients and all(isinstance(one, dict) for one in patients.values())
+            if isinstance(scores.get("measures"), dict):  # of images that were graded
+                sound, scores = True, scores | {"patients": {}}
             yield Trained(job, folder, scores if sound else {}, draw)
 
 

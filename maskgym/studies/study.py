@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from maskgym.masking import schedules
+from maskgym.pretrain import contrast
 from maskgym.pretrain.recipes import make_settings, recipe
 
 Options = dict[str, Any]  # of a command, with _ for -
@@ -37,6 +38,13 @@ class Method:
     """Options of pre-training in which it may differ from the others although the study says otherwise."""
     against: tuple[str, ...] = ()
     """The methods its worth is measured against; empty: random masks."""
+    pretrained: str = ""
+    """The method whose pre-trained networks it fine-tunes in its own way; empty: it pre-trains itself."""
+
+    @property
+    def home(self) -> str:
+        """The method in whose folder its pre-training lies."""
+        return self.pretrained or self.name
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,12 @@ class Study:
     """What is played, by name: score, or score-NAME."""
     differ: tuple[str, ...] | None = None
     """The options of pre-training in which methods may differ; None: in all."""
+    passes: int = 0
+    """Image passes that the pre-training of every arm gets, all told; 0 = each as its options say."""
     control: Control | None = None
     measure: str = "patients"
-    """What worth is counted in: DSC of each patient, or pooled over the pixels of all, the background a class."""
+    """What worth is counted in: DSC of each patient, or pooled over the pixels of all, the background a class; or
+    where images are graded accuracy, F1, AUROC, kappa."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -86,7 +97,8 @@ class Study:
 
     def pretrain_options(self, method: Method) -> Options:
         """Options of a method's pre-training: its own over the study's; none where it does not pre-train."""
-        return self.pretrain | method.pretrain if method.recipe else {}
+        equal = {"passes": self.passes} if self.passes else {}
+        return self.pretrain | equal | method.pretrain if method.recipe else {}
 
     def agent_of(self, method: Method) -> str:
         """Who masks when a method pre-trains: as it says, as the study says, as the recipe says."""
@@ -97,6 +109,11 @@ class Study:
         settings = make_settings("x", method.recipe, **self.pretrain_options(method))
         share, epochs = schedules.parse(settings.hard_share), settings.epochs
         return round(sum(share(epoch, epochs) for epoch in range(1, epochs + 1)) / epochs, 4)
+
+    def masks(self, method: Method) -> bool:
+        """Whether a method pre-trains under masks; contrastive ones hide nothing."""
+        told = recipe(method.recipe) | self.pretrain_options(method) if method.recipe else {}
+        return bool(method.recipe) and str(told.get("loss", "")) not in contrast.LOSSES
 
     def stage(self, name: Any) -> Stage | None:
         """Find a stage by name."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
+from maskgym.downstream.grades import MEASURES
 from maskgym.studies.plan import plan
 from maskgym.studies.results import Trained, dsc_of_regions, fine_tunings, measure
 from maskgym.studies.study import Method, Study
@@ -45,6 +46,8 @@ def dsc(study: Study, runs: Iterable[Trained]) -> dict[str, Keys]:
     found: dict[str, Keys] = {}
     for run in runs:
         every = [dsc_of_regions(table) for table in run.scores["patients"].values()]
+        if study.measure in MEASURES:
+            every = [measure(run.scores.get("measures", {}).get(study.measure))]
         if study.measure == "pooled":
             every = [measure(run.scores.get("pooled_DSC", {}).get("mean"))]
         defined = [value for value in every if value == value]
@@ -72,7 +75,7 @@ def baselines(study: Study, method: Method) -> tuple[str, ...]:
     """Whom a method's worth is measured against: whom it names, else random masks; random masks against nobody."""
     if method.against:
         return method.against
-    random = [one for one in study.methods if one.recipe and study.agent_of(one).partition("?")[0] == "random"]
+    random = [one for one in study.methods if study.masks(one) and study.agent_of(one).partition("?")[0] == "random"]
     by_name = sorted(random, key=lambda one: one.name != "random")
     return tuple(one.name for one in by_name[:1] if one.name != method.name)
 

@@ -22,7 +22,7 @@ from refused import refusal
         ("phantoms?seed=one", ["seed is a number"]),
         ("phantoms?seed", ["no value"]),
         ("lgg:/tmp?axis=3", ["axis=3"]),
-        ("lgg:/tmp?fit=squeeze", ["resize or pad"]),
+        ("lgg:/tmp?fit=squeeze", ["resize or pad or crop"]),
         ("lgg:/tmp?clip=1,101", ["clip=1,101"]),
         ("lgg:/tmp?clip=a,b", ["clip=a,b", "2 numbers"]),
         ("lgg:/tmp?window=5", ["window=5", "2 numbers"]),

@@ -2,6 +2,7 @@ import numpy as np
 import published
 import pytest
 
+from maskgym.data.cases import Frames, open_cases
 from maskgym.data.grid import centred, resize, window
 from maskgym.data.normalise import zscore
 from maskgym.data.source import load
@@ -51,6 +52,27 @@ def test_padding_and_cropping_keep_the_centre():
     padded = about_the_centre((8, 2))
     np.testing.assert_array_equal(padded[2:6], image[0, :, 1:3])
     assert (padded[:2] == -1).all()
+
+
+def test_a_crop_lies_elsewhere_in_each_image_always_there_and_answers_go_back_to_it(tmp_path):
+    spots = {}
+    for dims in (2, 3):
+        dataset = volume_set(
+            tmp_path / str(dims), lambda number: np.indices((24, 24, 24)).sum(0).astype(np.uint8) + number
+        )
+        cases = open_cases(f"{dataset}?fit=crop", "train", size=(8,) * dims)
+        frames, again = (Frames(cases, cases.view((8,) * dims, normalise="none")) for _ in range(2))
+        corners = {float(frames.load(number).min()) for number in range(len(frames))}
+        assert len(corners) > min(4, len(frames) - 1), "places differ"
+        for number in range(len(frames)):
+            np.testing.assert_array_equal(frames.load(number), again.load(number))
+        case, index = frames.items[0]
+        shown = np.ones((8,) * dims, np.uint8)
+        native = frames.view.to_native(case, shown[None], [index])
+        assert native.sum() == 8**dims
+        assert set(case.image[0][native > 0].ravel()) == set(frames.load(0).ravel())
+        spots[dims] = corners
+    assert spots[2] != spots[3]
 
 
 @pytest.mark.parametrize("nearest", [False, True])

@@ -19,7 +19,7 @@ from tests.pretrain.runs import rows, tiny
 
 def loop_of(settings) -> Loop:
     train = open_split(settings, "train")
-    agent, student = build(settings, train.channels)
+    agent, student, _ = build(settings, train.channels)
     return Loop(settings, student, agent, make_loader(settings, train), make_fabric())
 
 

@@ -12,16 +12,16 @@ from maskgym.training.devices import make_fabric
 from maskgym.pretrain.loop import Loop
 from maskgym.pretrain.data import make_loader, open_split
 from maskgym.pretrain.run import build
-from tests.pretrain.runs import tiny
+from tests.pretrain.runs import VIT, tiny
 
 torch.set_num_threads(1)
 out, *recipes = sys.argv[1:]
 fabric = make_fabric()
 told = {}
 for recipe in recipes:
-    settings = tiny(out, recipe)
+    settings = tiny(out, "random", **VIT) if recipe == "without-prediction" else tiny(out, recipe)
     train = open_split(settings, "train")
-    agent, student = build(settings, train.channels)
+    agent, student, _ = build(settings, train.channels)
     loop = Loop(settings, student, agent, make_loader(settings, train), fabric)
     for step in range(5):
         loop.update(loop.make(step))
@@ -30,7 +30,7 @@ for recipe in recipes:
     told[recipe] = {"weights": student.state_dict(), "agent": agent.state_dict(), "gradients": gradients}
 torch.save(told, f"{out}.{fabric.global_rank}")
 """
-RECIPES = ("anatomask", "amlp", "selfmedhpm")
+RECIPES = ("anatomask", "amlp", "selfmedhpm", "without-prediction")
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 

@@ -3,10 +3,12 @@ import subprocess
 import sys
 import time
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
+from maskgym.commands.reconstructor import Train, run
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
 from maskgym.networks import baselines, store
@@ -44,8 +46,8 @@ def test_every_ratio_between_the_lowest_and_the_highest_is_met():
 @pytest.mark.slow
 def test_the_command_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path):
     def command(out: str, *more: str) -> list[str]:
-        options = ["--image-size", "32x32", "--train.steps", "450", "--train.batch", "2", "--train.widths", "8", "12"]
-        options += ["--train.save-every", "50", *more]
+        options = ["--image-size", "32x32", "--steps", "450", "--batch", "2", "--widths", "8", "12"]
+        options += ["--save-every", "50", *more]
         return [sys.executable, "-m", "maskgym.cli", "reconstructor", "train", "--out", str(tmp_path / out), *options]
 
     subprocess.run(command("whole"), check=True, capture_output=True)
@@ -55,7 +57,7 @@ def test_the_command_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["done"] < 450
-    other = subprocess.run(command("cut", "--train.lr", "0.1"), capture_output=True, text=True)
+    other = subprocess.run(command("cut", "--lr", "0.1"), capture_output=True, text=True)
     assert other.returncode == 2
     assert "'lr': 0.1" in other.stderr
     subprocess.run(command("cut"), check=True, capture_output=True)
@@ -64,6 +66,16 @@ def test_the_command_killed_with_minus_nine_goes_on_to_the_same_weights(tmp_path
     left = {"held_out.png", "held_out.json", "model.safetensors", "metrics.csv", "settings.json"}
     assert left <= {path.name for path in (tmp_path / "cut").iterdir()}
     assert list((tmp_path / "cut").glob("events.out.tfevents.*"))
+
+
+def test_an_early_snapshot_lies_where_rewards_look_for_it(tmp_path):
+    few = {"image_size": "32x32", "steps": 2, "batch": 2, "widths": (8, 12), "quiet": True}
+    assert run(Train(out=tmp_path / "run", early_steps=1, **few)) is not None
+    early, about = store.load(store.early(str(tmp_path / "run")), 1, 2)
+    assert (early.settings["widths"], about["train"]["steps"]) == ([4, 6], 1)
+    env = gym.make("maskgym:MaskMIMSmall-v0", image_size=32, reconstructor=str(tmp_path / "run"), reward="relative")
+    env.reset(seed=0)
+    env.close()
 
 
 def test_the_patch_mean_baseline_costs_the_variance_inside_the_patch():

@@ -7,6 +7,7 @@ from maskgym.commands import stages
 from maskgym.commands.pretrain import Pretrain
 from maskgym.errors import BadInput
 from maskgym.networks import store
+from tests.downstream.eyes import eyes
 from tests.pretrain.runs import TINY
 
 AHM = {
@@ -64,6 +65,22 @@ def test_the_reconstructor_of_another_run_is_used_again(finished, tmp_path):
     assert Pretrain(out=tmp_path / "a", **given)() == 0
     assert not (tmp_path / "a" / "reconstructor").exists()
     assert (tmp_path / "a" / "policy" / "agent.json").exists()
+
+
+def test_with_crops_reconstructor_and_policy_meet_crops_of_the_native_grid(tmp_path):
+    eyes(tmp_path / "eyes", 12)  # of 48 x 48
+    data = f"messidor2:{tmp_path / 'eyes'}?modality=gray"
+    more = {"data": data, "crop": "32x32", "image_size": "48x48", "images": 0, "batch": 4}
+    assert Pretrain(out=tmp_path / "run", **{**AHM, **more})() == 0
+    for stage, where in (("reconstructor", ()), ("policy", ("env",))):
+        told = json.loads((tmp_path / "run" / stage / "settings.json").read_text())
+        for key in where:
+            told = told[key]
+        assert told.get("data", told.get("dataset")) == f"{data}&normalise=case&fit=crop"
+    passes = json.loads((tmp_path / "run" / "passes.json").read_text())
+    assert (passes["policy"], passes["reconstructor"]) == (4 * 16, 3 * 2 * 32)
+    with pytest.raises(BadInput, match="drawn at any size"):
+        Pretrain(out=tmp_path / "phantoms", **{**AHM, "crop": "16x16"})()
 
 
 @pytest.mark.parametrize("stage", ["reconstructor", "policy", "student"])

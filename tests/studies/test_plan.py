@@ -43,7 +43,7 @@ def test_stages_are_made_once_for_each_data_set_and_one_that_is_carried_once_for
     assert [kinds.count(kind) for kind in ("split", "reconstructor", "policy", "par")] == [1, 2, 3, 2]
     assert "data1/carried" not in jobs
     own = jobs["data1/reconstructor"].words
-    assert own[own.index("--train.widths") :][:3] == ("--train.widths", "8", "8")
+    assert own[own.index("--widths") :][:3] == ("--widths", "8", "8")
     assert after(jobs["data1/policy"], "--reconstructor").endswith("out/data1/reconstructor")
     assert jobs["data1/policy"].needs == ("data1/split", "data1/reconstructor")
 
@@ -104,7 +104,7 @@ def test_some_methods_are_run_alone_with_what_they_need(study, tmp_path, capsys)
         ("on = 0", 'reconstructor = "reconstructr"', "did you mean 'reconstructor'"),
         ('name = "carried"', 'name = "random"', "two methods or stages"),
         ("[reconstructor]\nsteps = 40\nwidths = [8, 8]\n", "", "add .reconstructor"),
-        ("widths = [8, 8]", 'widths = ["a"]', "--train.widths: .*arguments: ..a.."),
+        ("widths = [8, 8]", 'widths = ["a"]', "--widths: .*arguments: ..a.."),
         ("steps = 20", "seed = 3", "the study sets that itself"),
         ("widths = [8, 8]", 'device = "gpu"', "device 'gpu' is unknown"),
         ("images = 6", "imags = 6", "perhaps you meant --images"),
@@ -120,6 +120,67 @@ def test_what_makes_no_sense_is_refused_before_anything_runs(study, old, new, wo
     study.write_text(STUDY.replace(old, new, 1))
     with pytest.raises(BadInput, match=words):
         _check(read_study(study))
+
+
+MORE = """
+[[method]]
+name = "longer"
+pretrained = "shared"
+[method.finetune]
+steps = 900
+"""
+
+
+def test_a_method_may_fine_tune_what_another_pre_trained(study, tmp_path):
+    alone = plan(read_study(study), tmp_path / "out")
+    study.write_text(STUDY + MORE)
+    jobs = {job.name: job for job in plan(read_study(study), tmp_path / "out")}
+    new = jobs.keys() - {job.name for job in alone}
+    assert {jobs[name].kind for name in new} == {"finetune"}
+    job = jobs["data1/longer/seed1/share0.1"]
+    assert after(job, "--weights").endswith("data1/shared/seed1/pretrain")
+    assert (after(job, "--steps"), job.needs[-1]) == ("900", "data1/shared/seed1/pretrain")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (MORE.replace("shared", "sharde"), "did you mean 'shared'"),
+        (MORE.replace("[method.finetune]", "[method.pretrain]"), "give it no recipe"),
+        ("[[method]]\nname = 'x'\nrecipe = 'random'\n[method.pretrain]\nsteps = 4\n", None),
+    ],
+)
+def test_a_method_that_takes_nothing_or_too_much_is_refused(study, tmp_path, more, words):
+    study.write_text(STUDY + more)
+    if words is None:
+        read_study(study)
+        study.write_text("passes = 1_000_000\n" + STUDY + more)
+        words = "passes = 1000000 is for all arms"
+    with pytest.raises(BadInput, match=words):
+        read_study(study)
+
+
+def test_equal_passes_are_every_arms_and_checked_against_what_its_policy_takes(tmp_path, capsys):
+    text = QUICK.read_text().replace("epochs = 2\n", "")
+    arm = '[reconstructor]\nsteps = 10\nbatch = 4\n[policy]\nsteps = 100\n[[method]]\nname = "ahm"\nrecipe = "ahm"\n'
+    arm += '[method.pretrain]\nagent = "policy"\n'
+    (tmp_path / "s.toml").write_text(f"passes = 520\n{text}{arm}")
+    words = ["study", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), "--dry-run"]
+    with pytest.raises(BadInput, match="'ahm': .* take 520 image passes, all arms have 520"):
+        run(words)
+    (tmp_path / "s.toml").write_text(f"passes = 5200\n{text}{arm}")
+    assert not run(words)
+    assert "--passes 5200" in capsys.readouterr().out
+    jobs = [job for job in plan(read_study(tmp_path / "s.toml"), tmp_path / "out") if job.kind == "pretrain"]
+    assert {after(job, "--passes") for job in jobs} == {"5200"}
+
+
+def test_contrastive_rows_are_not_scored_and_are_no_random_masks(study, tmp_path):
+    study.write_text(STUDY + "[[method]]\nname = 'simclr'\nrecipe = 'simclr'\n")
+    read = read_study(study)
+    kinds = {job.kind for job in plan(read, tmp_path / "out") if job.method == "simclr"}
+    assert kinds == {"pretrain", "finetune"}
+    assert not read.masks(read.methods[-1])
 
 
 def test_a_folder_keeps_its_study_which_may_grow_but_not_change(study, tmp_path):

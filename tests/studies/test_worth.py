@@ -58,6 +58,17 @@ def study_of(out):
     return keep(out.parent / "s.toml", out)
 
 
+def test_graded_images_are_worth_their_kappa(tmp_path):
+    (tmp_path / "s.toml").write_text('measure = "kappa"\n' + TOML)
+    study = keep(tmp_path / "s.toml", tmp_path / "out")
+    job = next(job for job in plan(study, tmp_path / "out") if job.kind == "finetune")
+    for folder in job.folders.values():
+        folder.mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps({"measures": {"accuracy": 0.9, "kappa": 0.25}}))
+    job.leaves.write_text("{}")
+    assert set(dsc(study, fine_tunings([job]))[job.method].values()) == {0.25}
+
+
 def test_draws_of_labels_are_averaged_and_seeds_are_the_unit(out):
     study = study_of(out)
     found = {one.method: one for one in worths(study, dsc(study, fine_tunings(plan(study, out))))}
