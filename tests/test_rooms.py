@@ -31,7 +31,7 @@ KNOWS: dict[str, set[str]] = {
     "agent_files": {"game_spec"},
     "seeding": set(),
     "climbing": {"game", "masking"},
-    "agent": {"game", "masking", "game_spec", "agent_settings", "agent_files"},
+    "agent": {"game", "meter", "masking", "game_spec", "agent_settings", "agent_files"},
     "pretrain_hooks": set(),
     "learner": {"agent", "pretrain_hooks"},
     "registry": {"agent", "agent_settings", "masking"},
@@ -40,6 +40,7 @@ KNOWS: dict[str, set[str]] = {
     "training": {"checkpoint", "learner", "masking"},
     "pretrain": {
         "game",
+        "meter",
         "data",
         "agent",
         "learner",

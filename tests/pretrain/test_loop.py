@@ -163,7 +163,7 @@ def test_hpm_teaches_the_student_to_predict_its_losses(tmp_path):
         own = loop.agent.auxiliary_loss(batch.images, told.mask, told.patch_loss, batch.which)
         losses.append(float(own.detach()))
     assert np.mean(losses[-5:]) < 0.93 * np.mean(losses[:5])
-    assert loop.agent.network is loop.teacher.network
+    assert loop.agent.network.network is loop.teacher.network
 
 
 def test_the_label_book_of_amlp_is_corrected_by_what_was_paid(tmp_path):
