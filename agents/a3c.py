@@ -147,7 +147,8 @@ class ActorCritic(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Turn images (B, C, *size) into logits (B, N), all of one deviation, and values (B, N)."""
         features = self.trunk(images)
-        logits, values = self.actor(features).flatten(1), self.critic(features).flatten(1)
+        # In 32 bits again, whatever the trunk computed in: rounded scores would tie, and ties are no policy's choice.
+        logits, values = (head(features).flatten(1).float() for head in (self.actor, self.critic))
         logits = logits - logits.mean(1, keepdim=True)
         return self.temperature * logits / (logits.std(1, keepdim=True) + 0.1), values
 

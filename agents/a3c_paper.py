@@ -118,7 +118,7 @@ class ActorCritic(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Turn images (B, C, *size) into logits (B, N) and values (B, N)."""
         features = self.trunk(images)
-        return self.actor(features).flatten(1), self.critic(features).flatten(1)
+        return self.actor(features).flatten(1).float(), self.critic(features).flatten(1).float()
 
 
 def _head(dims: int, width: int) -> nn.Sequential:

@@ -168,7 +168,7 @@ class _Ranker(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Rank the patches of (B, C, *size) images: (B, *grid)."""
-        return self.head(self.trunk(images).movedim(1, -1))[..., 0]
+        return self.head(self.trunk(images).movedim(1, -1))[..., 0].float()  # rounded ones would tie
 
 
 class _Transformer(nn.Module):

@@ -14,7 +14,7 @@ from maskgym.errors import BadInput
 from maskgym.learner import Learner, Played, Proposal
 from maskgym.masking.patches import Patches
 from maskgym.masking.relax import relax
-from maskgym.patchnet import ResidualPatchNet
+from maskgym.patchnet import FoldedPatchNet
 from maskgym.seeding import seeded
 
 
@@ -26,7 +26,7 @@ class PathwiseSettings:
     """T, how soft a relaxed mask is: a patch is hidden by sigmoid((z - t) / T)."""
     noise: float = 1.0
     """Weight of the Gumbel noise by which scores are perturbed while learning."""
-    width: int = 96
+    width: int = 128
     """Features per patch."""
     images: int = 32
     """Images an update."""
@@ -91,13 +91,13 @@ class Scorer(nn.Module):
     def __init__(self, channels: int, patches: Patches, settings: PathwiseSettings):
         super().__init__()
         self.temperature = settings.temperature
-        self.trunk = ResidualPatchNet(channels, patches, settings.width)
+        self.trunk = FoldedPatchNet(channels, patches, settings.width)
         self.head = CONV[patches.dims](settings.width, 1, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn images (B, C, *size) into scores (B, N), all of one deviation."""
-        scores = self.head(self.trunk(images)).flatten(1)
+        scores = self.head(self.trunk(images)).flatten(1).float()  # rounded ones would tie
         scores = scores - scores.mean(1, keepdim=True)
         return self.temperature * scores / (scores.std(1, keepdim=True) + 0.1)

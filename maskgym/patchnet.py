@@ -110,3 +110,67 @@ class ResidualPatchNet(nn.Module):
         for step in self.steps:
             features = features + step(features)
         return features
+
+
+class FoldedPatchNet(nn.Module):
+    """A residual trunk for policies: pixels become channels at twice the grid, where it is cheap to keep them all.
+
+    A stem that halves the resolution in its first convolutions spends most of its time on few channels and many pixels.
+    Here blocks of pixels are folded into channels first, two blocks along each axis of a patch, and everything is
+    computed on these or on whole patches, where convolutions are matrix products of a size that processors like. The
+    steps are residual and their branches start at half their scale, so that one norm before each half of the trunk is
+    enough.
+
+    Args:
+        channels: of the images.
+        patches: the grid; an axis of which a patch has an odd number of pixels is folded whole.
+        width: features per patch; half as many in the finer half.
+        fine: residual 3x3 convolutions at half a patch.
+        dilations: one residual 3x3 convolution at patch resolution for each.
+
+    >>> import torch
+    >>> FoldedPatchNet(1, Patches((64, 64), (8, 8)))(torch.zeros(2, 1, 64, 64)).shape
+    torch.Size([2, 128, 8, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        patches: Patches,
+        width: int = 128,
+        fine: int = 2,
+        dilations: tuple[int, ...] = (1, 2, 4, 1),
+    ):
+        super().__init__()
+        self.patches, self.width = patches, width
+        conv, half = CONV[patches.dims], max(1, width // 2)
+        stride = tuple(1 if side % 2 else 2 for side in patches.patch)
+        self.blocks = Patches(
+            patches.size, tuple(side // step for side, step in zip(patches.patch, stride, strict=True))
+        )
+        self.stem = conv(channels * prod(self.blocks.patch), half, 3, padding=1)
+        self.fine = nn.ModuleList(nn.Sequential(nn.ReLU(), conv(half, half, 3, padding=1)) for _ in range(fine))
+        self.down = nn.Sequential(
+            nn.GroupNorm(gcd(8, half), half), nn.ReLU(), conv(half, width, 3, stride=stride, padding=1)
+        )
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.ReLU(), conv(width, width, 3, padding=dilation, dilation=dilation))
+            for dilation in dilations
+        )
+        self.last = nn.Sequential(nn.GroupNorm(gcd(8, width), width), nn.ReLU())
+        for layer in (self.stem, self.down[-1], *(step[-1] for step in (*self.fine, *self.steps))):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        for step in (*self.fine, *self.steps):
+            step[-1].weight.data.mul_(0.5)  # type: ignore[operator,union-attr]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Turn z-scored images (B, C, *size) into features (B, width, *grid)."""
+        blocks = self.blocks.split(images).transpose(1, 2)  # (B, C * pixels of a block, blocks), channels innermost
+        features = self.stem(blocks.unflatten(2, self.blocks.grid))
+        for step in self.fine:
+            features = features + step(features)
+        features = self.down(features)
+        for step in self.steps:
+            features = features + step(features)
+        return self.last(features)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from maskgym.masking.patches import Patches
-from maskgym.patchnet import PatchNet, ResidualPatchNet
+from maskgym.patchnet import FoldedPatchNet, PatchNet, ResidualPatchNet
 
 GRIDS = [
     ((64, 64), (8, 8)),
@@ -17,18 +17,20 @@ GRIDS = [
 ]
 
 
+@pytest.mark.parametrize("kind", [PatchNet, FoldedPatchNet])
 @pytest.mark.parametrize(("size", "patch"), GRIDS, ids=str)
-def test_every_patch_gets_one_feature_vector(size, patch):
+def test_every_patch_gets_one_feature_vector(size, patch, kind):
     patches = Patches(size, patch)
-    net = PatchNet(2, patches, width=12)
+    net = kind(2, patches, width=12)
     assert net(torch.randn(3, 2, *size)).shape == (3, 12, *patches.grid)
 
 
+@pytest.mark.parametrize("kind", [PatchNet, FoldedPatchNet])
 @pytest.mark.parametrize(("size", "patch"), GRIDS, ids=str)
-def test_the_feature_of_a_patch_depends_on_every_pixel_of_it(size, patch):
+def test_the_feature_of_a_patch_depends_on_every_pixel_of_it(size, patch, kind):
     torch.manual_seed(0)
     patches = Patches(size, patch)
-    net = PatchNet(1, patches, width=16, dilations=())
+    net = kind(1, patches, width=16, dilations=())
     images = torch.randn(1, 1, *size, requires_grad=True)
     middle = tuple(cells // 2 for cells in patches.grid)
     net(images)[0, :, *middle].sum().backward()
@@ -75,7 +77,29 @@ def test_every_step_of_the_residual_trunk_adds_to_what_it_was_given(dims):
         torch.testing.assert_close(net(images), kept)
 
 
-def test_the_residual_trunk_sees_an_image_the_same_alone_and_in_a_batch():
-    net = ResidualPatchNet(1, Patches((32, 32), (8, 8)), width=8)
+def test_the_folded_trunk_keeps_where_things_are_and_adds_every_step_to_what_it_was_given():
+    torch.manual_seed(0)
+    patches = Patches((24, 16), (8, 8))
+    net = FoldedPatchNet(1, patches, width=16, fine=0, dilations=())
+    images = torch.zeros(1, 1, 24, 16)
+    images[0, 0, 19, 3] = 5.0  # in the patch of the third row, first column
+    with torch.no_grad():
+        told = net.stem(net.blocks.split(images).transpose(1, 2).unflatten(2, net.blocks.grid))[0]
+        empty = net.stem(torch.zeros(1, 16, *net.blocks.grid))[0]
+        assert ((told - empty).abs().amax(0) > 0).nonzero().amin(0).tolist() == [3, 0]  # its block and those around it
+        net = FoldedPatchNet(1, patches, width=16, fine=1, dilations=(1, 2))
+        kept = net(images)
+        for step in (*net.fine, *net.steps):
+            step[-1].weight.zero_()
+            step[-1].bias.zero_()
+            assert not torch.equal(net(images), kept)
+            kept = net(images)
+        features = net.down(net.stem(net.blocks.split(images).transpose(1, 2).unflatten(2, net.blocks.grid)))
+        torch.testing.assert_close(kept, net.last(features))
+
+
+@pytest.mark.parametrize("kind", [FoldedPatchNet, ResidualPatchNet])
+def test_the_residual_trunks_see_an_image_the_same_alone_and_in_a_batch(kind):
+    net = kind(1, Patches((32, 32), (8, 8)), width=8)
     images = torch.randn(5, 1, 32, 32)
     torch.testing.assert_close(net.eval()(images[2:3])[0], net.train()(images)[2], rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ from maskgym.commands.train import Train
 from maskgym.errors import BadInput
 from maskgym.masking.patches import Patches
 from maskgym.registry import make_agent
+from maskgym.training.devices import native_precision
 
 GAME: dict[str, Any] = {"env": "maskgym:MaskMIMSmall-v0", "image_size": "32x32", "piece": 8, "quiet": True}
 SHORT: dict[str, Any] = {"steps": 32, "judge_every": 0}
@@ -27,6 +28,7 @@ def test_trains_a3c_and_leaves_an_agent_that_can_be_loaded(tmp_path: Path, more:
     assert about["settings"]["width"] == 8
     task = Task(Settings(image_size="32x32", reconstructor="phantoms-64", split="val", piece=8))
     assert make_agent(f"a3c:{out}", game_spec=game_spec_of(task)).settings.width == 8
+    assert about["precision"] == native_precision(torch.device("cpu"))
     with pytest.raises(BadInput, match="width.*--fresh"):
         Train("a3c?width=16", out, **GAME, **SHORT, **more)()
     written = (out / "agent.safetensors").read_bytes()

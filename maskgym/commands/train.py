@@ -23,6 +23,7 @@ from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
 from maskgym.registry import agent_class, game_spec_of, make_agent
 from maskgym.training.board import Log, check_log
+from maskgym.training.devices import native_precision
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.watch import Verdict
@@ -59,6 +60,8 @@ class Train(Game):
     """Env steps between two evaluations on the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What happens to the other workers when one fails."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """In which networks compute while training; "auto": bf16 where the processor has it. Scores are made in 32 bits."""
     log: Log = "tensorboard"
     """Where curves go besides TensorBoard; wandb and mlflow stay offline unless their own variables say otherwise."""
     quiet: bool = False
@@ -68,15 +71,22 @@ class Train(Game):
         """Train, and say how to go on."""
         cls = self._learner()
         check_log(self.log)
-        settings = TrainerSettings(
-            self.steps, self.workers, self.synchronous, self.save_every, self.judge_every, self.on_worker_failure
-        )
         keywords = self.keywords() | {"ratio": self.ratio, "piece": self.piece}
         torch.set_num_threads(1)  # processes run side by side
         val = Task(Settings.of({**keywords, "split": "val"}))
         agent: Any = make_agent(self.agent, game_spec=game_spec_of(val), seed=self.seed)
         own_loop = issubclass(cls, OwnLoop)
-        folder = Folder(self.out, self._about(agent, keywords), self.fresh)
+        precision: Any = native_precision(val.device) if self.precision == "auto" else self.precision
+        settings = TrainerSettings(
+            self.steps,
+            self.workers,
+            self.synchronous,
+            self.save_every,
+            self.judge_every,
+            self.on_worker_failure,
+            precision,
+        )
+        folder = Folder(self.out, self._about(agent, keywords, precision), self.fresh)
         manifest.write(self.out, val, self.env, agents={self.agent: manifest.code(cls)}, seeds=[self.seed])
         if own_loop and (there := folder.reached()):
             if there >= self.steps:
@@ -115,7 +125,7 @@ class Train(Game):
             print(f"maskgym: {self.workers} workers on {cores} cores will wait for each other: {cores} are enough")
         return cls
 
-    def _about(self, agent: Agent, keywords: dict[str, Any]) -> dict[str, Any]:
+    def _about(self, agent: Agent, keywords: dict[str, Any], precision: str) -> dict[str, Any]:
         """What a run is made from: a resumed run must be made from the same."""
         about = {
             "agent": agent.name,
@@ -124,6 +134,7 @@ class Train(Game):
             "steps": self.steps,
             "seed": self.seed,
             "synchronous": self.synchronous,
+            "precision": precision,
         }
         return about | ({"workers": self.workers} if self.synchronous else {})
 

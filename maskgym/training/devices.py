@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from maskgym.errors import BadInput
 
+PRECISIONS = ("32", "bf16")
+
 
 class OneProcess:
     """One process on one device, under the names of Lightning Fabric, which takes two seconds to import."""
@@ -27,7 +29,7 @@ class OneProcess:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Compute in the precision asked for."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        return autocast(self.device, self.precision)
 
     def backward(self, loss: Tensor) -> None:
         """Compute gradients."""
@@ -50,8 +52,7 @@ def make_fabric(device: str = "cpu", precision: str = "32", processes: int = 1) 
     kind, _, _ = device.partition(":")
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         raise BadInput(f"device {device!r} is not here: choose cpu" + (" or cuda" if kind != "cuda" else ""))
-    if precision not in ("32", "bf16"):
-        raise BadInput(f"unknown precision {precision!r}: choose 32 or bf16")
+    check_precision(precision)
     launched = bool(os.environ.get("LT_CLI_USED") or "TORCHELASTIC_RUN_ID" in os.environ)
     if not launched and processes == 1:
         return OneProcess(device, precision)
@@ -68,6 +69,26 @@ def make_fabric(device: str = "cpu", precision: str = "32", processes: int = 1) 
         fabric = Fabric(accelerator=kind, devices=processes, strategy=strategy, precision=how)
     fabric.launch()
     return fabric
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision."""
+    if precision not in PRECISIONS:
+        raise BadInput(f"unknown precision {precision!r}: choose {' or '.join(PRECISIONS)}")
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """Compute convolutions and products in the precision asked for; weights stay 32 bits wide."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def native_precision(device: torch.device) -> str:
+    """Name the fastest precision that the device computes in itself: bf16, unless it would be emulated."""
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "32"
 
 
 def first_process() -> bool:

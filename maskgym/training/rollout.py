@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from maskgym.errors import BadInput
 from maskgym.learner import Learner, Played, Proposal
 from maskgym.masking import rng
 from maskgym.masking.observation import from_observation, to_observation
+from maskgym.training.devices import autocast, check_precision
 
 
 class Rollout:
@@ -26,9 +28,12 @@ class Rollout:
         env: a vector environment; its task has the images, the frozen network and the rules. `num_envs` masks are
             played an update.
         agent: who is trained.
+        precision: "32" or "bf16", in which policy and frozen network compute while training; scores are never rounded.
     """
 
-    def __init__(self, env: Any, agent: Learner):
+    def __init__(self, env: Any, agent: Learner, precision: str = "32"):
+        check_precision(precision)
+        self.precision = precision
         self.task = getattr(env, "unwrapped", env).task
         self.num_envs, self.masks = int(env.num_envs), int(agent.settings.masks)
         if self.num_envs % self.masks:
@@ -50,6 +55,10 @@ class Rollout:
     def views(self, images: Tensor) -> Tensor:
         """Show images (I, C, *size) as agents see them: through 8 bits."""
         return from_observation(to_observation(images))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Compute in the precision asked for."""
+        return autocast(self.task.device, self.precision)
 
     def play(self, images: Tensor, proposal: Proposal, update: int) -> Played:
         """Play what a learner proposes on images (I, C, *size)."""

@@ -42,6 +42,8 @@ class TrainerSettings:
     """Env steps between two plays of the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What the other workers do when one fails."""
+    precision: Literal["32", "bf16"] = "32"
+    """In which networks compute while training; weights, masks and rewards are 32 bits wide."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.workers < 1 or self.save_every < 1 or self.judge_every < 0:
@@ -101,8 +103,16 @@ class Trainer:
         make = _Sized(self.make_env, batch)
         if self.agent.drawn.is_cuda:  # the images are uploaded once, here, and the workers are handed the memory
             make = _Sized(self.make_env, batch, self.make_env(1).task.resident)
+        settings = self.settings
         pool = WorkerPool(
-            self.agent, optimizer, make, self.settings.steps, count, done or None, self.settings.on_worker_failure
+            self.agent,
+            optimizer,
+            make,
+            settings.steps,
+            count,
+            done or None,
+            settings.precision,
+            settings.on_worker_failure,
         )
         self._begin(pool.env_steps)
         with interrupts() as asked, closing(pool.run()) as messages:
@@ -155,7 +165,9 @@ class Trainer:
         number, skips, told = first, SkipWatch(), time.monotonic()
         metrics: dict[str, Tensor] = {}
         with interrupts() as asked, closing(self._watch()) as watch:
-            for number, metrics in updates(self.agent, env, self.settings.steps, optimizer, first):
+            for number, metrics in updates(
+                self.agent, env, self.settings.steps, optimizer, first, self.settings.precision
+            ):
                 self.env_steps = number * env.num_envs
                 skips.add(metrics)
                 if time.monotonic() - told > TELL_EVERY:

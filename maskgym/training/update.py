@@ -74,21 +74,21 @@ def _backward(agent: Learner, rollout: Rollout, number: int) -> dict[str, Tensor
     images = rollout.images(number)
     views = rollout.views(images)
     agent.train()
-    with torch.enable_grad():
+    with torch.enable_grad(), rollout.autocast():
         proposal = agent.propose(views, rollout.masks)
         if proposal.mask.is_floating_point() and agent.allowed != "gradients":
             raise BadInput(f"learner {agent.name!r} proposes soft masks: only one that is allowed gradients may")
         played = rollout.play(images, proposal, number)
         told = agent.loss(views, proposal, played)
-        told["loss"].backward()
+    told["loss"].backward()
     return {"reward": played.reward.detach().mean()} | {name: value.detach() for name, value in told.items()}
 
 
 def updates(
-    agent: Learner, env: Any, steps: int, optimizer: torch.optim.Optimizer, first: int = 0
+    agent: Learner, env: Any, steps: int, optimizer: torch.optim.Optimizer, first: int = 0, precision: str = "32"
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Train in this process until `steps` masks have been played; yields the updates done since the very beginning."""
-    rollout, number = Rollout(env, agent), first
+    rollout, number = Rollout(env, agent, precision), first
     while number * rollout.num_envs < steps:
         metrics = update(agent, agent, optimizer, rollout, number, number * rollout.num_envs / steps)
         number += 1

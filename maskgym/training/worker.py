@@ -51,6 +51,7 @@ class WorkerSpec(NamedTuple):
     parent: int
     steps: int
     batch: int  # masks an update
+    precision: str  # "32" or "bf16"
     signals: Signals
     pipe: Any
     trace: str  # file in which it writes where it hangs
@@ -76,7 +77,7 @@ def work(spec: WorkerSpec, shared: Learner, optimizer: torch.optim.Optimizer, ma
 def _updates(spec: WorkerSpec, shared: Learner, optimizer: torch.optim.Optimizer, make_env: Callable[[], Any]) -> None:
     signals, rank = spec.signals, spec.rank
     local = own_copy(shared, rank)
-    rollout, watch = Rollout(make_env(), local), SkipWatch()
+    rollout, watch = Rollout(make_env(), local, spec.precision), SkipWatch()
     told, untold = time.monotonic(), None
     number = int(signals.updates[rank])
     while not signals.stop[0] and os.getppid() == spec.parent:

@@ -53,6 +53,7 @@ class WorkerPool:
         steps: masks to be played in all, counted from the very beginning.
         workers: how many processes.
         updates: batches that each had played when the run was interrupted.
+        precision: "32" or "bf16", in which networks compute.
         on_failure: what the others do when one fails: "go-on" without it, or "stop".
         patience: seconds after which a silent worker is taken for hung; ten times its slowest update, if that is more.
         first_patience: the same before its first update is done: environments are made, kernels chosen and compiled.
@@ -66,6 +67,7 @@ class WorkerPool:
         steps: int,
         workers: int = 2,
         updates: list[int] | None = None,
+        precision: str = "32",
         on_failure: Literal["go-on", "stop"] = "go-on",
         patience: float = 8.0,
         first_patience: float = 600.0,
@@ -74,6 +76,7 @@ class WorkerPool:
             raise BadInput(f"steps {steps} and workers {workers} must be at least 1")
         self.agent, self.optimizer, self.steps = agent, optimizer, steps
         self.batch = agent.settings.images * agent.settings.masks
+        self.precision = precision
         self.on_failure, self.patience, self.first_patience = on_failure, patience, first_patience
         self.signals = Signals(workers)
         self.signals.updates.copy_(torch.tensor(updates if updates is not None else [0] * workers))
@@ -142,7 +145,7 @@ class WorkerPool:
         for rank in range(self.signals.workers):
             ours, theirs = self._context.Pipe(duplex=False)
             trace = str(self._trace(rank))
-            spec = WorkerSpec(rank, os.getpid(), self.steps, self.batch, self.signals, theirs, trace)
+            spec = WorkerSpec(rank, os.getpid(), self.steps, self.batch, self.precision, self.signals, theirs, trace)
             # Weights and optimizer go over in one call: only so do they still belong together on the other side.
             process = self._context.Process(
                 target=work,

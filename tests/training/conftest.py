@@ -57,9 +57,11 @@ class Toy(Learner):
         noise = torch.Generator().manual_seed(self.seed * 1000 + proposal.kept)
         loss = (self.weights - torch.arange(3.0) - torch.randn(3, generator=noise)).square().sum()
         self.met += 1
+        half = torch.ones(1, 1, requires_grad=True) @ torch.ones(1, 1)
+        assert self.trouble != "needs bf16" or half.dtype == torch.bfloat16
         if (proposal.kept == 3 and self.seed == 0 and self.trouble == "NaN") or self.trouble == "only NaN":
             loss, self.met = loss * float("nan"), self.met * float("nan")
-        return {"loss": loss}
+        return {"loss": loss, "bits": torch.tensor(8.0 * half.element_size())}
 
     def save(self, folder: Any) -> None:
         torch.save(self.state_dict(), Path(folder) / "toy.pt")

@@ -6,6 +6,7 @@ import torch
 
 from maskgym.errors import BadInput
 from maskgym.learner import OwnLoop
+from maskgym.training.devices import native_precision
 from maskgym.training.rollout import Rollout
 from maskgym.training.update import SkipWatch, make_optimizer, rate, train, update, updates
 from maskgym.training.worker import own_copy, share
@@ -93,6 +94,22 @@ def test_the_rate_falls_as_the_learner_says(toy: Any, games: Any) -> None:
     optimizer = make_optimizer(agent)
     for number, _ in updates(agent, games(), 40, optimizer):
         assert optimizer.param_groups[0]["lr"] == rate(how, (number - 1) / 10)
+
+
+def test_networks_compute_in_the_precision_asked_for_and_weights_stay_as_they_are(toy: Any, games: Any) -> None:
+    for precision, bits in (("32", 32), ("bf16", 16)):
+        agent = toy()
+        metrics = update(agent, agent, make_optimizer(agent), Rollout(games(), agent, precision), 0, 0.0)
+        assert int(metrics["bits"]) == bits
+        assert agent.weights.dtype == agent.weights.grad.dtype == metrics["reward"].dtype == torch.float32
+        assert not torch.is_autocast_enabled("cpu")
+    with pytest.raises(BadInput, match="precision '16': choose 32 or bf16"):
+        Rollout(games(), toy(), "16")
+
+
+def test_the_precision_asked_for_is_native_to_the_device() -> None:
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    assert native_precision(torch.device("cpu")) == ("bf16" if native else "32")
 
 
 def test_what_a_norm_has_seen_reaches_the_shared_agent(toy: Any, games: Any) -> None:
