@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -89,6 +90,14 @@ def native_precision(device: torch.device) -> str:
     else:
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "32"
+
+
+def compile_networks(*networks: nn.Module) -> None:
+    """Let torch.compile fuse what each network computes, from its next call on; names and weights stay as they are."""
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl")):
+        raise BadInput("compiling networks needs a C++ compiler: install g++, or leave --compile out")
+    for network in networks:
+        network.compile()
 
 
 def first_process() -> bool:

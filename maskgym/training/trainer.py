@@ -14,6 +14,7 @@ from torch import Tensor
 
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
+from maskgym.training.devices import compile_networks
 from maskgym.training.folder import Folder
 from maskgym.training.interrupts import interrupts
 from maskgym.training.update import TELL_EVERY, SkipWatch, copy_weights, make_optimizer, updates
@@ -44,6 +45,8 @@ class TrainerSettings:
     """What the other workers do when one fails."""
     precision: Literal["32", "bf16"] = "32"
     """In which networks compute while training; weights, masks and rewards are 32 bits wide."""
+    compile: bool = False
+    """Compile the agent's networks and the frozen one; in one process only, for each would compile for itself."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.workers < 1 or self.save_every < 1 or self.judge_every < 0:
@@ -51,6 +54,8 @@ class TrainerSettings:
                 f"steps {self.steps}, workers {self.workers} and save_every {self.save_every} must be at least 1, "
                 f"judge_every {self.judge_every} at least 0"
             )
+        if self.compile and not self.synchronous:
+            raise BadInput("networks are compiled in one process only: add --mode synchronous, or leave --compile out")
 
 
 class Trainer:
@@ -161,6 +166,8 @@ class Trainer:
         optimizer = make_optimizer(self.agent)
         first = sum(self.folder.load(self.agent, optimizer))
         env = self.make_env(self.agent.settings.images * self.agent.settings.masks * self.settings.workers)
+        if self.settings.compile:
+            compile_networks(*self.agent.children(), env.task.game.reconstructor)
         self._begin(first * env.num_envs)
         number, skips, told = first, SkipWatch(), time.monotonic()
         metrics: dict[str, Tensor] = {}

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.learner import OwnLoop
 from maskgym.masking.patches import Patches
+from maskgym.registry import make_agent
+from maskgym.training.devices import compile_networks
 from maskgym.training.folder import Folder, Metrics
 from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.update import make_optimizer
@@ -23,7 +26,7 @@ SETTINGS = {"agent": "toy", "seed": 0}
 
 
 def run(agent: Any, games: Any, path: Path, **settings: Any) -> int:
-    judge = lambda judged: Verdict({"points": float(judged.weights.detach().sum())})  # noqa: E731
+    judge = lambda judged: Verdict({"points": float(next(judged.parameters()).detach().sum())})  # noqa: E731
     return Trainer(agent, games, TrainerSettings(**settings), Folder(path, SETTINGS), judge, quiet=True)()
 
 
@@ -41,6 +44,33 @@ def test_a_run_leaves_what_there_is_to_see(toy: Any, games: Any, tmp_path: Path,
     assert int(rows[-1]["env_steps"]) >= 400
     assert rows[-1]["points"]
     assert any(row["reward"] for row in rows)
+
+
+def test_compiled_networks_train_to_the_same_weights_and_what_is_judged_is_not_compiled(
+    games: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def compiled(function: Any, *args: Any, **more: Any) -> Any:
+        def call(*inputs: Any, **named: Any) -> Any:
+            calls.append(type(function.__self__).__name__)
+            return function(*inputs, **named)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    weights = []
+    for compiling in (False, True):
+        agent = make_agent("a3c?width=8&images=2&masks=2", game_spec=GameSpec(Patches((4, 4), (2, 2)), ratio=0.5))
+        run(agent, games, tmp_path / str(compiling), steps=8, synchronous=True, workers=1, compile=compiling)
+        weights.append(torch.cat([weight.flatten() for weight in agent.parameters()]))
+    assert calls.count("ActorCritic") == calls.count("Blank") == 2  # one an update, none when it was judged
+    assert torch.equal(*weights)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(BadInput, match="C\\+\\+ compiler"):
+        compile_networks(nn.Identity())
+    with pytest.raises(BadInput, match="--mode synchronous"):
+        TrainerSettings(compile=True)
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
