@@ -162,7 +162,7 @@ class FoldedPatchNet(nn.Module):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
         for step in (*self.fine, *self.steps):
-            step[-1].weight.data.mul_(0.5)  # type: ignore[operator,union-attr]
+            step[-1].weight.data.mul_(0.5)
 
     def forward(self, images: Tensor) -> Tensor:
         """Turn z-scored images (B, C, *size) into features (B, width, *grid)."""
