@@ -101,8 +101,8 @@ class Task:
         reward = make_reward(settings.reward)  # refuse what is wrong before anything is loaded
         Game(torch.nn.Identity(), self.patches, settings.ratio, settings.hint_share)
         first, second = _networks(settings, reward)
-        for network in filter(None, (first, second)):
-            store.check_axes(network, len(size))
+        for name in filter(None, (first, second)):
+            store.check_axes(name, len(size))
         self.images = load(settings.dataset, size=size, split=settings.split, split_file=settings.split_file or None)
         if not len(self.images):
             raise BadInput(f"the split {settings.split!r} of {settings.dataset!r} is empty: choose another")
