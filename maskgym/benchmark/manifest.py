@@ -47,7 +47,7 @@ def of_run(folder: Path, settings: Any, seeds: Sequence[int], splits: Sequence[s
         seeds: of the run, or of all that a study plans.
         splits: of the settings' data, as far as the run sees them.
     """
-    folder, spec = folder.expanduser(), json.loads(json.dumps(asdict(settings), default=str))
+    spec = json.loads(json.dumps(asdict(settings), default=str))
     told = {**machine(str(spec.get("device", "cpu"))), "seeds": list(seeds), "spec": spec}
     inputs = {name: _hash_of(spec[name]) for name in _NAMING if spec.get(name)}
     told["inputs"] = {name: found for name, found in inputs.items() if found}

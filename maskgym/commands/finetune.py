@@ -19,7 +19,7 @@ class Finetune(FineTune):
         from maskgym.downstream.finetune import finetune
 
         told = finetune(self)
-        manifest.of_run(self.out, self, [self.seed], ("train", "val", "test"))
+        manifest.of_run(self.out.expanduser(), self, [self.seed], ("train", "val", "test"))
         if told is None:
             print("interrupted; all is saved: the same command goes on")
             return 130
