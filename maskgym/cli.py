@@ -137,7 +137,7 @@ def parse(name: str, arguments: list[str]) -> Callable[[], Any]:
         print(f"{description(cls)}\n")  # above the parser's own help, which would take its lines apart
     try:
         with redirect_stderr(said):
-            how = {"prog": f"maskgym {name}", "description": "", "config": CONFIG, "registry": REGISTRY}
+            how: Any = {"prog": f"maskgym {name}", "description": "", "config": CONFIG, "registry": REGISTRY}
             filled = tyro.cli(cls, args=arguments, **how, **more)
     except SystemExit as left:
         if left.code in (0, None):

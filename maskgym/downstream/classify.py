@@ -33,9 +33,9 @@ class Grading(Segmentation):
     def __init__(self, settings: FineTune, data: Labelled, network: nn.Module, about: dict[str, Any], fabric: Any):
         super().__init__(settings, data, network, about, fabric)
         told: Any = self.loader.source
-        grades = np.asarray(told.images.grades, np.int64)
-        grades = grades >= settings.present if settings.present else grades
-        self.grades = torch.from_numpy(grades.astype(np.int64)).to(fabric.device)  # (images,)
+        grades = torch.from_numpy(np.asarray(told.images.grades, np.int64))  # (images,)
+        self.grades = (grades >= settings.present).long() if settings.present else grades
+        self.grades = self.grades.to(fabric.device)
 
     def gradients(self, batch: Batch) -> Tensor:
         """Compute cross-entropy and its gradients."""

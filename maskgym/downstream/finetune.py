@@ -40,10 +40,10 @@ def finetune(settings: FineTune) -> dict[str, Any] | None:
     Folder(settings.out, settings.resolved(), settings.fresh, LEAVES)
     draws = []
     for seed in settings.label_seeds:
-        told = _run(replace(settings, out=settings.out / f"labels-{seed}", label_seed=str(seed), fresh=False))
-        if told is None:
+        draw = _run(replace(settings, out=settings.out / f"labels-{seed}", label_seed=str(seed), fresh=False))
+        if draw is None:
             return None
-        draws.append(told)
+        draws.append(draw)
     told: dict[str, Any] = {"draws": draws}
     if settings.task == "classify":
         told["measures"] = mean_measures(draws)
