@@ -183,7 +183,7 @@ def _by_scikit_learn(patches: np.ndarray, clustering: str) -> np.ndarray:
         from sklearn.neighbors import NearestNeighbors
     except ImportError:
         raise BadInput(
-            f"clustering={clustering!r} needs scikit-learn: pip install 'maskgym[sklearn]', or choose kmeans"
+            f"clustering={clustering!r} needs scikit-learn: pip install scikit-learn, or choose kmeans"
         ) from None
 
     def labels(points: np.ndarray) -> np.ndarray:

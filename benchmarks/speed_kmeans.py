@@ -23,7 +23,7 @@ def rows(images: int = 36, size: int = 160, patch: int = 16, repeats: int = 7) -
     try:
         from sklearn.cluster import KMeans
     except ImportError:
-        raise BadInput("k-means is compared with scikit-learn's: pip install 'maskgym[sklearn]'") from None
+        raise BadInput("k-means is compared with scikit-learn's: pip install scikit-learn") from None
     from maskgym.data import phantoms
 
     made, _ = phantoms.make(0, np.arange(images), (size, size))

@@ -190,5 +190,5 @@ def test_the_consistency_loss_pulls_costs_towards_labels() -> None:
 
 def test_clusterings_of_scikit_learn_name_the_extra_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(BadInput, match=r"clustering='dbscan' needs scikit-learn: pip install 'maskgym\[sklearn\]'"):
+    with pytest.raises(BadInput, match=r"clustering='dbscan' needs scikit-learn: pip install scikit-learn"):
         amlp(clustering="dbscan").score(lesions(1)[0])
