@@ -6,6 +6,7 @@ Change one of them, and it is played again.
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -63,6 +64,9 @@ def play(
         hard_share: share of the hidden patches that is taken by the agent's scores; the rest is hidden at random.
     """
     game, count = task.game_at(ratio), count_images(task, images)
+    how: dict[str, Any] = {"sample": sampled} | ({} if hard_share == 1 else {"hard_share": hard_share})
+    if not how.keys() <= inspect.signature(agent.act).parameters.keys():  # one with an `act` of its own
+        raise BadInput(f"{agent.name} chooses masks, not scores: score it without --hard-share {hard_share:g}")
     parts: list[tuple[np.ndarray, ...]] = []
     backward = task.meter.backward
     for first in range(0, count, _BATCH):
@@ -71,7 +75,7 @@ def play(
         views = task.observe(shown)
         task.meter.per_image(len(index))  # from here on it counts for these images
         started = time.perf_counter()
-        requested = agent.act(views, sample=sampled, hard_share=hard_share)
+        requested = agent.act(views, **how)
         if task.device.type == "cuda":
             torch.cuda.synchronize(task.device)
         seconds = (time.perf_counter() - started) / len(index)

@@ -89,7 +89,7 @@ def explained() -> list[tuple[str, str, str]]:
     sentences: dict[str, str] = {}
     for line, after in pairwise(body):
         if isinstance(line, ast.AnnAssign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            sentences[cast(ast.Name, line.target).id] = str(after.value.value)
+            sentences[cast(ast.Name, line.target).id] = " ".join(str(after.value.value).split())
     return [(field.name, str(field.default), sentences[field.name]) for field in fields(Options)]
 
 

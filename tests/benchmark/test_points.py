@@ -108,7 +108,10 @@ def test_k_patches_are_hidden_whatever_an_agent_asks_for(task):
             def act(self, observation, sample=False):
                 return self.masks
 
-        assert (play(Greedy(game_spec_of(task), requested), task, 0.5, images=6).mask.sum(2) == 8).all()
+        greedy = Greedy(game_spec_of(task), requested)
+        assert (play(greedy, task, 0.5, images=6).mask.sum(2) == 8).all()
+        with pytest.raises(BadInput, match=r"chooses masks, not scores: score it without --hard-share 0.5"):
+            play(greedy, task, 0.5, images=6, hard_share=0.5)
 
 
 def test_more_images_than_there_are_are_refused(task):

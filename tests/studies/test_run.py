@@ -238,11 +238,12 @@ def test_what_is_left_is_guessed_from_the_jobs_most_alike(out):
 
 
 def test_status_counts_and_tells_what_failed_and_what_runs(out, capsys):
-    jobs = jobs_of(out)
-    finish(out, jobs[0], 90)
-    note(out, jobs[2], state="failed", error=["it", "broke"], seconds=1)
-    note(out, jobs[1], state="running", pid=7, host="there", seconds=70)
-    with FileLock(path(out, jobs[1], ".lock")):
+    jobs = {job.name: job for job in jobs_of(out)}
+    running = jobs["data0/scratch/seed0/share1"]
+    finish(out, jobs["data0/scratch/seed0/share0.1"], 90)
+    note(out, jobs["data0/anatomask/seed0/pretrain"], state="failed", error=["it", "broke"], seconds=1)
+    note(out, running, state="running", pid=7, host="there", seconds=70)
+    with FileLock(path(out, running, ".lock")):
         run(["study", "status", str(out)])
     said = capsys.readouterr().out
     row = {words[0]: words[1:] for words in map(str.split, said.splitlines()) if words}
