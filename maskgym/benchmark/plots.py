@@ -81,11 +81,11 @@ def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) ->
 
 def named_points(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
     """Draw points with whiskers, joined where a name has several, each name written beside its last one."""
-    columns: dict[int, list[tuple[float, float, str, str]]] = {}  # names that would be written over each other
+    columns: dict[bool, list[tuple[float, float, str, str]]] = {}  # names that might be written over each other
     for (name, (x, line)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
         value, low, high = np.array([one[:3] for one in line]).T
         panel.errorbar(x, value, yerr=[value - low, high - value], fmt="-o", ms=5, lw=1.6, color=colour, capsize=2)
-        columns.setdefault(round(np.log2(1 + x[-1]) / 2), []).append((value[-1], x[-1], name, colour))
+        columns.setdefault(x[-1] > 0, []).append((value[-1], x[-1], name, colour))
     for there in map(sorted, columns.values()):
         for (_, end, name, colour), height in zip(there, _apart([last for last, *_ in there], 3.6), strict=True):
             how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colour}
