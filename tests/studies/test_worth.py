@@ -127,3 +127,15 @@ def test_a_control_that_fails_stops_and_says_why(out, capsys):
     assert not (out / "control.json").exists()
     with pytest.raises(BadInput, match="16 of 17 fine-tunings"):
         run(["study", "control", str(out), "--runs", "17"])
+
+
+def test_a_control_looks_at_the_first_share_of_labels_alone(tmp_path, capsys):
+    (tmp_path / "s.toml").write_text(TOML.replace("shares = [0.1]", "shares = [0.1, 0.5]"))
+    study = tmp_path / "out"
+    for job in plan(keep(tmp_path / "s.toml", study), study):
+        if job.kind == "finetune":  # with more labels a random start is better
+            score(job, SEED[job.method][job.seed] + (0.3 if (job.share, job.method) == (0.5, "scratch") else 0))
+    assert run(["study", "control", str(study), "--runs", "16"]) == 0
+    assert "'random' is +0.1000 DSC above 'scratch'" in capsys.readouterr().out
+    with pytest.raises(BadInput, match="16 of 17 fine-tunings"):
+        run(["study", "control", str(study), "--runs", "17"])
