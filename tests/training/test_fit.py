@@ -62,6 +62,27 @@ def test_the_learning_rate_rises_then_falls_along_a_cosine_and_groups_keep_their
     assert job.rates[-1] < 1e-5
 
 
+def test_randomness_grows_from_the_seed_and_the_step_and_from_nothing_else(tmp_path):
+    class Noted(Line):
+        def gradients(self, batch):
+            self.drawn.append(float(torch.rand(())))
+            return super().gradients(batch)
+
+    def drawn(seed, outside):
+        job = Noted()
+        job.drawn = []
+        torch.manual_seed(outside)
+        folder = tmp_path / f"{seed}-{outside}"
+        folder.mkdir()
+        fit(job, Plan(3, 0.01, seed=seed), folder)
+        return job.drawn
+
+    first = drawn(1, outside=5)
+    assert len(set(first)) == 3, "no step repeats another's"
+    assert drawn(1, outside=6) == first
+    assert not set(drawn(2, outside=5)) & set(first)
+
+
 @pytest.mark.parametrize(
     ("decay", "expected"), [("constant", [1, 1, 1]), ("stairs", [1, 0.9, 0.81]), ("poly", [1, 0.986, 0.973])]
 )
