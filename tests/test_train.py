@@ -13,7 +13,7 @@ from maskgym.registry import make_agent
 from maskgym.training.devices import native_precision
 
 GAME: dict[str, Any] = {"env": "maskgym:MaskMIMSmall-v0", "image_size": "32x32", "piece": 8, "quiet": True}
-SHORT: dict[str, Any] = {"steps": 32, "judge_every": 0}
+SHORT: dict[str, Any] = {"steps": 32, "eval_every": 0}
 
 
 @pytest.mark.parametrize("more", [{"workers": 1}, {"mode": "synchronous"}])

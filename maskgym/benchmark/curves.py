@@ -32,7 +32,7 @@ class Run(NamedTuple):
     agent: str
     settings: dict[str, Any]
     seed: int
-    at: dict[str, np.ndarray]  # by axis: (n,) where it was judged
+    at: dict[str, np.ndarray]  # by axis: (n,) where it was evaluated
     measured: np.ndarray  # (n,)
 
 
@@ -44,13 +44,14 @@ def read_run(folder: Path, measure: str) -> Run:
     try:
         told = json.loads((folder / "settings.json").read_text())
         with (folder / "metrics.csv").open(newline="") as file:
-            judged = [row for row in csv.DictReader(file) if row.get(measure)]
-        at = {axis: np.array([float(row[axis]) for row in judged]) for axis in AXES}
-        run = Run(told["agent"], told["settings"], int(told["seed"]), at, np.array([float(r[measure]) for r in judged]))
+            evaluated = [row for row in csv.DictReader(file) if row.get(measure)]
+        at = {axis: np.array([float(row[axis]) for row in evaluated]) for axis in AXES}
+        values = np.array([float(row[measure]) for row in evaluated])
+        run = Run(told["agent"], told["settings"], int(told["seed"]), at, values)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadInput(f"{folder} is no run of `maskgym train` ({type(error).__name__}: {str(error)[:60]})") from error
-    if not judged:
-        raise BadInput(f"{folder} holds no {measure!r}: train with --judge-every, or choose another --measure")
+    if not evaluated:
+        raise BadInput(f"{folder} holds no {measure!r}: train with --eval-every, or choose another --measure")
     seconds = at["seconds"]
     started_again = np.concatenate([[0.0], np.where(np.diff(seconds) < 0, seconds[:-1], 0.0)])
     at["seconds"] = seconds + np.cumsum(started_again)  # a run that went on counts from 0 again

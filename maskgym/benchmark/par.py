@@ -225,17 +225,13 @@ def all_shipped(task: Task) -> Iterator[Par]:
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold the file against a second search; the lock falls with the process."""
-    from filelock import FileLock, Timeout
-
     from maskgym.data import cache
 
-    locks = cache.folder() / "locks"
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:20]
     try:
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(str(locks / f"par-{digest}.lock"), timeout=0):
+        with cache.explained(cache.folder()), cache.lock(cache.folder() / f"par-{digest}", timeout=0):
             yield
-    except Timeout:
+    except TimeoutError:
         raise BadInput(f"another `maskgym par` is writing {path}: wait for it, or choose another --out") from None
 
 

@@ -113,7 +113,7 @@ def train(protocol: Protocol, task: Task, spec: str, seed: int, ratio: float, ou
         keywords = {**protocol.keywords, "ratio": ratio}
         about = {"agent": agent.name, "settings": asdict(agent.settings), "env": {"id": protocol.env, **keywords}}
         folder = Folder(where, {**about, "steps": protocol.steps, "seed": seed})
-        settings = TrainerSettings(steps=protocol.steps, workers=1, synchronous=True, judge_every=0)
+        settings = TrainerSettings(steps=protocol.steps, workers=1, synchronous=True, eval_every=0)
         done = Trainer(
             agent, _Games(protocol.env, keywords, isinstance(agent, OwnLoop)), settings, folder, quiet=quiet
         )()

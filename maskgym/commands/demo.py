@@ -39,7 +39,7 @@ class Demo:
         folder = self.out / "a3c"
         workers = min(2, os.cpu_count() or 1)
         how: dict[str, Any] = {"env": _ENV, "steps": self.steps, "fresh": self.fresh, "device": self.device}
-        if stopped := Train("a3c", folder, workers=workers, judge_every=0, **how)():
+        if stopped := Train("a3c", folder, workers=workers, eval_every=0, **how)():
             return stopped
         agents = (*_AGENTS, f"a3c:{folder}")
         Score(agents=agents, out=self.out / "score", ratio=(0.75,), seeds=self.seeds, **how)()

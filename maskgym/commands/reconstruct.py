@@ -18,7 +18,7 @@ from maskgym.game import Game
 from maskgym.masking.select import budget
 from maskgym.networks import store
 from maskgym.pretrain.data import open_split
-from maskgym.pretrain.looks import draw, held_out, random_masks
+from maskgym.pretrain.held_out import draw, held_out, random_masks
 from maskgym.pretrain.recipes import make_settings
 from maskgym.pretrain.settings import PretrainSettings
 from maskgym.registry import make_agent

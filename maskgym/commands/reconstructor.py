@@ -18,7 +18,7 @@ from maskgym.game import Game
 from maskgym.masking.patches import Patches
 from maskgym.networks import store
 from maskgym.networks.frozen import freeze
-from maskgym.pretrain.looks import draw, held_out, random_masks
+from maskgym.pretrain.held_out import draw, held_out, random_masks
 from maskgym.pretrain.reconstructor import TrainSettings, train
 from maskgym.sizes import read_size
 from maskgym.training.folder import Folder

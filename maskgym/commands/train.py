@@ -26,7 +26,7 @@ from maskgym.training.board import Log, check_log
 from maskgym.training.devices import native_precision
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
-from maskgym.training.watch import Verdict
+from maskgym.training.watch import Evaluation
 
 _JUDGED, _SHOWN = 64, 6  # images of the val split
 
@@ -56,7 +56,7 @@ class Train(Game):
     """Seed of the weights and of all randomness."""
     save_every: int = 10_000
     """Env steps between two checkpoints."""
-    judge_every: int = 10_000
+    eval_every: int = 10_000
     """Env steps between two evaluations on the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What happens to the other workers when one fails."""
@@ -84,7 +84,7 @@ class Train(Game):
             self.workers,
             self.synchronous,
             self.save_every,
-            self.judge_every,
+            self.eval_every,
             self.on_worker_failure,
             precision,
             self.compile,
@@ -98,7 +98,7 @@ class Train(Game):
         if self.device != "cpu" and self.mode == "auto" and not own_loop:
             print("maskgym: one process plays all batches: on a GPU kernels of several would wait for each other")
         make_env = Games(self.env.removeprefix("maskgym:"), keywords, not own_loop)
-        done = Trainer(agent, make_env, settings, folder, Judgement(val, self.ratio), self.quiet, self.log)()
+        done = Trainer(agent, make_env, settings, folder, Evaluator(val, self.ratio), self.quiet, self.log)()
         if done < self.steps:
             print(f"interrupted after {done} env steps; all is saved: the same command goes on")
             return 130
@@ -159,7 +159,7 @@ class Games:
 
 
 @dataclass
-class Judgement:
+class Evaluator:
     """Says how good an agent is on the first images of the val split: points where par is known, else in percent."""
 
     task: Task
@@ -179,14 +179,14 @@ class Judgement:
         except BadInput:
             self.par = None  # none ships for this game
 
-    def __call__(self, agent: Agent) -> Verdict:
+    def __call__(self, agent: Agent) -> Evaluation:
         """Let it play its best; one that asks the network is lent it."""
         agent.lend(self.task.lent_at(self.ratio))
         played = play(agent, self.task, self.ratio, images=self.images)
         above = {"above random": 100.0 * float(played.reward.mean() / self.random.mean() - 1.0)}
         if self.par is not None:
             above = {"points": points(played.reward, self.random, self.par), **above}
-        return Verdict(above, self._picture(played.mask[0]))
+        return Evaluation(above, self._picture(played.mask[0]))
 
     def _picture(self, mask: np.ndarray) -> np.ndarray:
         """A few images, what is hidden of them, and what the network makes of the rest."""

@@ -46,7 +46,7 @@ class Segmentation(Job):
             self.freeze()
         made = optimiser(settings.chosen, self.segmenter, about["network"], settings.plan.lr)
         self.network, self.optimiser = fabric.setup(self.segmenter, made)
-        self.best, self.looks, self.val_mean = -1.0, 0, -1.0  # on val: the best, looks since, the one that is kept
+        self.best, self.since_best, self.val_mean = -1.0, 0, -1.0  # on val: the best, evaluations since, the one kept
         self.kept = 0  # step of the network that is kept
         self.journal: Journal
         self._told = ""
@@ -83,11 +83,11 @@ class Segmentation(Job):
         self.journal.note(self.done, metrics, {"seconds": round(self.seconds, 2)})
         self.journal.show(self.done, f"loss {metrics['loss']:.3f}{self._told}")
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Measure val; where it is as good as ever, or the last is wanted, keep the network."""
         known = self.on_val()
         mean = float(np.mean(list(known.values()))) if known else 0.0
-        self.looks = 0 if mean > self.best else self.looks + 1
+        self.since_best = 0 if mean > self.best else self.since_best + 1
         better, self.best = mean >= self.best, max(mean, self.best)
         if better or self.settings.keep == "last":
             self.kept, self.val_mean = self.done, mean
@@ -113,18 +113,18 @@ class Segmentation(Job):
 
     def enough(self) -> bool:
         """End where val has not become better for a while."""
-        return 0 < self.settings.patience <= self.looks
+        return 0 < self.settings.patience <= self.since_best
 
     def state(self) -> dict[str, Any]:
         """Add what val said."""
-        told = {"best": self.best, "looks": self.looks, "kept": self.kept, "val_mean": self.val_mean}
+        told = {"best": self.best, "since_best": self.since_best, "kept": self.kept, "val_mean": self.val_mean}
         return super().state() | told
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         super().load(state)
         self.best, self.val_mean = float(state["best"]), float(state["val_mean"])
-        self.looks, self.kept = int(state["looks"]), int(state["kept"])
+        self.since_best, self.kept = int(state["since_best"]), int(state["kept"])
 
     def told(self, about: dict[str, Any]) -> dict[str, Any]:
         """What scores.json says of the run; `about` is that of the network that was kept."""

@@ -65,7 +65,7 @@ class FineTune:
     window: str = ""
     """Train on random crops of this size from the native images, every third over a labelled pixel, and slide the
     window over native images in prediction; empty = whole images, brought to --image-size."""
-    val_every: int = 0
+    eval_every: int = 0
     """Steps between two evaluations on the val patients; 0 = a tenth of all steps."""
     patience: int = 0
     """Evaluations without a better val Dice after which training ends; 0 = never."""
@@ -96,7 +96,7 @@ class FineTune:
 
     def check(self) -> None:
         """Refuse what cannot be meant, in one line; at construction the command line would wrap it in many."""
-        least = {"steps": 1, "save_every": 1, "batch": 0, "lr": 0, "val_every": 0, "patience": 0, "tolerance": 0}
+        least = {"steps": 1, "save_every": 1, "batch": 0, "lr": 0, "eval_every": 0, "patience": 0, "tolerance": 0}
         for name, low in (least | {"labels": 0, "workers": 0}).items():
             if not getattr(self, name) >= low:
                 raise BadInput(f"{name} {getattr(self, name)} must be at least {low}")
@@ -159,7 +159,7 @@ class FineTune:
             clip=chosen.clip,
             seed=self.seed,
             save_every=self.save_every,
-            look_every=self.val_every or max(1, self.steps // 10),
+            eval_every=self.eval_every or max(1, self.steps // 10),
             workers=self.workers,
         )
 
@@ -171,5 +171,5 @@ class FineTune:
             "batch": self.batch or chosen.batch,
             "lr": self.lr or chosen.lr,
             "augment": self.augment or chosen.augment,
-            "val_every": self.plan.look_every,
+            "eval_every": self.plan.eval_every,
         }

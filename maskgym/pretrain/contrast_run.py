@@ -18,7 +18,7 @@ from maskgym.networks.features import Features, kind_of_student
 from maskgym.networks.students import make_student
 from maskgym.pretrain import contrast, passes
 from maskgym.pretrain.data import make_loader, open_split
-from maskgym.pretrain.looks import watching
+from maskgym.pretrain.held_out import watching
 from maskgym.pretrain.loop import make_optimiser, plan_of
 from maskgym.pretrain.settings import PretrainSettings, student_settings
 from maskgym.pretrain.teacher import parse_teacher
@@ -115,7 +115,7 @@ class Contrast(Job):
         self.journal.note(self.done, metrics | spent, {"epoch": epoch, "seconds": round(self.seconds, 2)})
         self.journal.show(self.done, f"epoch {epoch}, loss {metrics['loss']:.3f}{self._told}")
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Compare two views of val images, the same in every look."""
         networks = [self.network, *([] if self.teacher is None else [self.teacher.network])]
         with torch.random.fork_rng(devices=[]), torch.no_grad(), watching(nn.ModuleList(networks)):

@@ -226,7 +226,6 @@ def attach(agent: Agent, student: nn.Module, teacher: nn.Module | None) -> Meter
 def plan_of(settings: PretrainSettings, steps: int) -> Plan:
     """Lay the settings over the run; `steps` are those of an epoch."""
     total = settings.steps or settings.epochs * steps
-    look = settings.look_every * steps
     return Plan(
         steps=total,
         lr=settings.lr,
@@ -235,7 +234,7 @@ def plan_of(settings: PretrainSettings, steps: int) -> Plan:
         clip=settings.clip,
         seed=settings.seed,
         save_every=settings.save_every,
-        look_every=look,
+        eval_every=settings.eval_every * steps,
         workers=settings.workers,
     )
 

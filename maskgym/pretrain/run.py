@@ -20,7 +20,7 @@ from maskgym.networks import store
 from maskgym.networks.students import make_student
 from maskgym.pretrain import contrast_run, passes
 from maskgym.pretrain.data import Split, flip, make_loader, open_split
-from maskgym.pretrain.looks import draw, held_out, random_masks
+from maskgym.pretrain.held_out import draw, held_out, random_masks
 from maskgym.pretrain.loop import Loop, attach
 from maskgym.pretrain.report import LesionReport
 from maskgym.pretrain.settings import PretrainSettings, student_settings
@@ -186,7 +186,7 @@ class Run(Loop):
             text = f"epoch {epoch}, loss {metrics['loss']:.3f}, {rate:.0f} images/s{self._told}"
             self.journal.show(self.done, text)
 
-    def look(self) -> None:
+    def evaluate(self) -> None:
         """Measure and draw; leaves no trace in the training."""
         if self.journal is None:
             return

@@ -26,7 +26,7 @@ NOT_OF_THE_RUN = (
     "processes",
     "workers",
     "save_every",
-    "look_every",
+    "eval_every",
 )
 
 
@@ -120,7 +120,7 @@ class PretrainSettings:
     """Threads that prepare batches ahead."""
     save_every: int = 200
     """Steps between two checkpoints."""
-    look_every: int = 5
+    eval_every: int = 5
     """Epochs between two evaluations on the val split, held-out loss and pictures; 0 = only at the end."""
     report: bool = False
     """Count how many of the hidden patches were lesion, epoch by epoch; nothing else sees a label."""
@@ -145,7 +145,7 @@ class PretrainSettings:
         least = {"epochs": 1, "batch": 1, "accumulate": 1, "processes": 1, "workers": 0, "save_every": 1}
         least |= {
             "score_every": 1,
-            "look_every": 0,
+            "eval_every": 0,
             "images": 0,
             "steps": 0,
             "passes": 0,

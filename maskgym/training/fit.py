@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from maskgym import checkpoint
 from maskgym.errors import BadInput
 from maskgym.training.devices import anywhere
+from maskgym.training.folder import alone
 from maskgym.training.interrupts import interrupts
 from maskgym.training.rates import cosine
 
@@ -48,8 +49,8 @@ class Plan:
     """Of all randomness."""
     save_every: int = 200
     """Steps between two checkpoints."""
-    look_every: int = 0
-    """Steps between two looks; 0 = only at the end."""
+    eval_every: int = 0
+    """Steps between two evaluations; 0 = only at the end."""
     workers: int = 2
     """Threads that prepare batches ahead; 0 = none."""
 
@@ -101,8 +102,8 @@ class Job:
     def tell(self, metrics: dict[str, float]) -> None:
         """Note what the last steps were like."""
 
-    def look(self) -> None:
-        """Look at what was learned; leaves no trace in the training."""
+    def evaluate(self) -> None:
+        """Evaluate what was learned; leaves no trace in the training."""
 
     def enough(self) -> bool:
         """Say whether training may end early."""
@@ -130,6 +131,11 @@ def fit(job: Job, plan: Plan, folder: Path) -> bool:
 
     Ctrl-C and a polite kill save first; after any kill the last checkpoint stands.
     """
+    with alone(folder) if job.fabric.is_global_zero else nullcontext():
+        return _fit(job, plan, folder)
+
+
+def _fit(job: Job, plan: Plan, folder: Path) -> bool:
     _go_on(job, folder)
     pending: list[tuple[int, Tensor, Any]] = []  # steps whose loss was not looked at yet
     earlier, started, waited = job.seconds, time.monotonic(), job.waited
@@ -142,15 +148,15 @@ def fit(job: Job, plan: Plan, folder: Path) -> bool:
             pending.append((job.done + 1, take_step(job, plan, batch), batch))
             job.seconds = earlier + time.monotonic() - started
             ended = job.done == plan.steps
-            looking = ended or (plan.look_every > 0 and job.done % plan.look_every == 0)
+            evaluating = ended or (plan.eval_every > 0 and job.done % plan.eval_every == 0)
             stop = anywhere(job.fabric, asked())
-            saving = looking or stop or job.done % plan.save_every == 0
+            saving = evaluating or stop or job.done % plan.save_every == 0
             if saving or job.done % TELL_EVERY == 0:
                 metrics = _sum_up(job, plan, pending)
                 share = (job.waited - waited) / max(time.monotonic() - started, 1e-9)
                 job.tell(metrics | {"waiting": round(share, 4)})
-            if looking:
-                job.look()
+            if evaluating:
+                job.evaluate()
             if saving:
                 _save(job, folder)
             if stop and not ended:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,32 @@ from maskgym import checkpoint
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 
-_SETTINGS, _METRICS = "settings.json", "metrics.csv"
+_SETTINGS, _METRICS, _LOCK = "settings.json", "metrics.csv", "run.lock"
 _LEFT_BY_RUNS = (_SETTINGS, _METRICS, checkpoint.NAME, "agent.*", "events.out.tfevents.*")
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's folder against other processes; the lock falls with this one, however it ends.
+
+    A record lock, not filelock's: workers that are forked meanwhile do not inherit it, so those that outlive a killed
+    run by a moment do not keep its successor out.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no record locks
+        yield
+        return
+    try:
+        file = (folder / _LOCK).open("a")
+    except OSError as error:
+        raise BadInput(f"cannot write to {folder}: {error.strerror or error}; choose another --out") from error
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise BadInput(f"another process is training in {folder}: wait for it, or choose another --out") from None
+        yield
 
 
 class Folder:
@@ -33,10 +59,12 @@ class Folder:
         if path.exists() and not path.is_dir():
             raise BadInput(f"{path} is a file: give a folder to --out")
         there = path / _SETTINGS
-        if there.exists() and fresh:
-            self._clear()
-        elif there.exists():
-            self._compare(there, settings)
+        if there.exists():
+            with alone(path):
+                if fresh:
+                    self._clear()
+                else:
+                    self._compare(there, settings)
         elif path.exists() and any(path.iterdir()):
             raise BadInput(f"{path} is not empty and holds no run: choose another --out")
         try:

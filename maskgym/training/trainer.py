@@ -15,10 +15,10 @@ from torch import Tensor
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
 from maskgym.training.devices import compile_networks
-from maskgym.training.folder import Folder
+from maskgym.training.folder import Folder, alone
 from maskgym.training.interrupts import interrupts
 from maskgym.training.update import TELL_EVERY, SkipWatch, copy_weights, make_optimizer, updates
-from maskgym.training.watch import Judge, Watch
+from maskgym.training.watch import Evaluate, Watch
 from maskgym.training.worker_pool import WorkerFailure, WorkerMetrics, WorkerPool
 
 MakeEnv = Callable[[int], Any]  # (num_envs) -> vector environment; picklable where workers are spawned
@@ -39,7 +39,7 @@ class TrainerSettings:
     """One process with the batches of all workers in one (A2C) instead of workers that do not wait (A3C)."""
     save_every: int = 10_000
     """Env steps between two checkpoints."""
-    judge_every: int = 10_000
+    eval_every: int = 10_000
     """Env steps between two plays of the val split; 0 = only at the end."""
     on_worker_failure: Literal["go-on", "stop"] = "go-on"
     """What the other workers do when one fails."""
@@ -49,10 +49,10 @@ class TrainerSettings:
     """Compile the agent's networks and the frozen one; in one process only, for each would compile for itself."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.workers < 1 or self.save_every < 1 or self.judge_every < 0:
+        if self.steps < 1 or self.workers < 1 or self.save_every < 1 or self.eval_every < 0:
             raise BadInput(
                 f"steps {self.steps}, workers {self.workers} and save_every {self.save_every} must be at least 1, "
-                f"judge_every {self.judge_every} at least 0"
+                f"eval_every {self.eval_every} at least 0"
             )
         if self.compile and not self.synchronous:
             raise BadInput("networks are compiled in one process only: add --mode synchronous, or leave --compile out")
@@ -66,7 +66,7 @@ class Trainer:
         make_env: makes a vector environment of so many games.
         settings: how.
         folder: where it is kept.
-        judge: says how good the agent is.
+        evaluate: says how good the agent is.
         quiet: print no progress.
         log: where curves go besides TensorBoard, see `maskgym.training.board`.
     """
@@ -77,26 +77,27 @@ class Trainer:
         make_env: MakeEnv,
         settings: TrainerSettings,
         folder: Folder,
-        judge: Judge | None = None,
+        evaluate: Evaluate | None = None,
         quiet: bool = False,
         log: str = "tensorboard",
     ):
         self.agent, self.make_env, self.settings, self.folder = agent, make_env, settings, folder
-        self.judge, self.quiet, self.log = judge, quiet, log
+        self.evaluate, self.quiet, self.log = evaluate, quiet, log
         self.env_steps = 0
-        self._saved = self._judged = 0
+        self._saved = self._evaluated = 0
         self._try_again = 0.0  # when the workers may be asked for rest
-        self._copy: Any = None  # of the agent, that stands still while it is judged
-        self._unjudged = False  # is there a copy that was not judged yet?
+        self._copy: Any = None  # of the agent, that stands still while it is evaluated
+        self._unevaluated = False  # is there a copy that was not evaluated yet?
 
     def __call__(self) -> int:
         """Train; returns the env steps: fewer than planned if it was interrupted."""
-        if isinstance(self.agent, OwnLoop):
-            self._by_itself(self.agent)
-        elif self.settings.synchronous:
-            self._in_one_process()
-        else:
-            self._by_workers()
+        with alone(self.folder.path):
+            if isinstance(self.agent, OwnLoop):
+                self._by_itself(self.agent)
+            elif self.settings.synchronous:
+                self._in_one_process()
+            else:
+                self._by_workers()
         return self.env_steps
 
     def _by_workers(self) -> None:
@@ -148,7 +149,7 @@ class Trainer:
         """Take what is due while no worker changes the weights; where one does not rest, say who, and try later."""
         if time.monotonic() < self._try_again:
             return
-        due = self._time_to_judge() or self._time_to_save()
+        due = self._time_to_evaluate() or self._time_to_save()
         resting: AbstractContextManager[list[int]] = pool.rest() if due else nullcontext([])
         with resting as late:
             if late:
@@ -209,18 +210,18 @@ class Trainer:
         return Watch(self.folder.path, self.settings.steps, self.env_steps, workers, self.quiet, self.log)
 
     def _begin(self, env_steps: int) -> None:
-        self.env_steps = self._saved = self._judged = env_steps
+        self.env_steps = self._saved = self._evaluated = env_steps
 
     def _time_to_save(self) -> bool:
         return self.env_steps - self._saved >= self.settings.save_every
 
-    def _time_to_judge(self) -> bool:
-        every = self.settings.judge_every
-        return self.judge is not None and every > 0 and self.env_steps - self._judged >= every
+    def _time_to_evaluate(self) -> bool:
+        every = self.settings.eval_every
+        return self.evaluate is not None and every > 0 and self.env_steps - self._evaluated >= every
 
     def _take(self, optimizer: Any = None, done: list[int] | None = None) -> None:
-        """Copy the agent to be judged, and save it, where that is due."""
-        if self._time_to_judge():
+        """Copy the agent to be evaluated, and save it, where that is due."""
+        if self._time_to_evaluate():
             self._keep_copy()
         if self._time_to_save():
             self.folder.save(self.agent, optimizer, done)
@@ -232,18 +233,18 @@ class Trainer:
         self._say(watch)
 
     def _keep_copy(self) -> None:
-        """Copy the agent as it is now, to be judged when the workers are at it again."""
-        if self.judge is None:
+        """Copy the agent as it is now, to be evaluated when the workers are at it again."""
+        if self.evaluate is None:
             return
         if self._copy is None:
             self._copy = deepcopy(self.agent)
         copy_weights(self.agent, self._copy)
-        self._judged, self._unjudged = self.env_steps, True
+        self._evaluated, self._unevaluated = self.env_steps, True
 
     def _say(self, watch: Watch) -> None:
-        if self.judge is not None and self._unjudged:
-            watch.judged(self._judged, self.judge(self._copy))
-            self._unjudged = False
+        if self.evaluate is not None and self._unevaluated:
+            watch.evaluated(self._evaluated, self.evaluate(self._copy))
+            self._unevaluated = False
 
 
 class _Enough(Exception):

@@ -1,4 +1,4 @@
-"""Watching a training: a line of progress, TensorBoard, `metrics.csv`, and a judge that says how good the agent is."""
+"""Watching a training: a line of progress, TensorBoard, `metrics.csv`, and how good the agent is on val."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _COLUMNS = ("env_steps", "seconds", "worker", "points", "above random", "reward"
 _MORE = ("ranking loss", "gradient norm", "skipped", "env_steps per second")
 
 
-class Verdict(NamedTuple):
-    """What a judge says of an agent on a fixed set of images."""
+class Evaluation(NamedTuple):
+    """How good an agent is on a fixed set of images."""
 
     metrics: dict[str, float]  # "points" where par is known, else "above random", in percent
     picture: np.ndarray | None = None  # (H, W, 3) uint8
 
 
-Judge = Callable[[Any], Verdict]
+Evaluate = Callable[[Any], Evaluation]
 
 
 class Watch:
@@ -54,7 +54,7 @@ class Watch:
         self.started, self.first = time.monotonic(), env_steps
         self.skipped = [0.0] * workers  # updates skipped by each, since this start
         self.last = [(self.started, 0)] * workers  # when each last reported, and its own env steps then
-        self.verdict = ""
+        self.latest = ""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, disable=quiet)
         self.bar = self.progress.add_task("training", total=steps, completed=env_steps)
@@ -78,17 +78,17 @@ class Watch:
     def advance(self, env_steps: int) -> None:
         """Move the line of progress."""
         skipped = f", {sum(self.skipped):.0f} updates skipped (gradient not finite)" if any(self.skipped) else ""
-        text = f"training, {self.rate(env_steps):.0f} env steps/s{self.verdict}{skipped}"
+        text = f"training, {self.rate(env_steps):.0f} env steps/s{self.latest}{skipped}"
         self.progress.update(self.bar, completed=env_steps, description=text)
 
-    def judged(self, env_steps: int, verdict: Verdict) -> None:
-        """Note what the judge said."""
-        for name, value in verdict.metrics.items():
+    def evaluated(self, env_steps: int, evaluation: Evaluation) -> None:
+        """Note how good the agent is."""
+        for name, value in evaluation.metrics.items():
             self.board.add_scalar(f"val/{name}", value, env_steps)
-        if verdict.picture is not None:
-            self.board.add_image("val/masks", verdict.picture, env_steps)
-        self.verdict = "".join(f", {value:.1f} {name}" for name, value in list(verdict.metrics.items())[:1])
-        self.table.add({**verdict.metrics, **self._row(env_steps)})
+        if evaluation.picture is not None:
+            self.board.add_image("val/masks", evaluation.picture, env_steps)
+        self.latest = "".join(f", {value:.1f} {name}" for name, value in list(evaluation.metrics.items())[:1])
+        self.table.add({**evaluation.metrics, **self._row(env_steps)})
         self.advance(env_steps)
 
     def rate(self, env_steps: int) -> float:

@@ -81,7 +81,7 @@ def test_points_against_queries_join_agents_that_differ_in_a_whole_number(game_o
         (["nowhere"], "nowhere is no run of `maskgym train`"),
         (["nowhere", "--against", "queries"], "there are no results in nowhere"),
         (["{run}", "{run}"], "two runs of a3c have one seed"),
-        (["{blind}"], "holds no 'points': train with --judge-every, or choose another --measure"),
+        (["{blind}"], "holds no 'points': train with --eval-every, or choose another --measure"),
         (["{run}", "--out", "picture.jpg"], "picture.jpg is no PNG"),
         (["{run}", "--out", "{run}/settings.json/x.png"], "cannot write"),
     ],

@@ -26,7 +26,7 @@ def data(tmp_path_factory):
 
 
 def settings(out, data, **more) -> FineTune:
-    return FineTune(out=out, data=data, **{**SMALL, "steps": 6, "val_every": 3, **more})
+    return FineTune(out=out, data=data, **{**SMALL, "steps": 6, "eval_every": 3, **more})
 
 
 def test_measures_are_those_of_scikit_learn():

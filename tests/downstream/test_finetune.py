@@ -26,7 +26,7 @@ SMALL = {"network": "unet?widths=4,8", "image_size": "32x32", "label_share": 0.0
 
 
 def settings(out, **more) -> FineTune:
-    return FineTune(out=out, **{**SMALL, "steps": 8, "val_every": 4, **more})
+    return FineTune(out=out, **{**SMALL, "steps": 8, "eval_every": 4, **more})
 
 
 def rows(out) -> list[dict[str, str]]:
@@ -99,7 +99,7 @@ def test_learning_lowers_the_loss_and_finds_bright_squares(tmp_path):
         Image.fromarray(picture).save(tmp_path / "set" / "images" / f"{number}.png")
         Image.fromarray(label).save(tmp_path / "set" / "masks" / f"{number}.png")
     told = finetune(
-        settings(tmp_path / "out", data=f"folder:{tmp_path / 'set'}", label_share=0.5, steps=80, lr=1e-2, val_every=40)
+        settings(tmp_path / "out", data=f"folder:{tmp_path / 'set'}", label_share=0.5, steps=80, lr=1e-2, eval_every=40)
     )
     assert told["mean"]["foreground"]["DSC"] > 0.9
     assert told["mean"]["foreground"]["HD95"] < 3
@@ -120,26 +120,26 @@ def test_pre_trained_weights_are_where_training_starts_and_their_coverage_is_tol
 @pytest.mark.parametrize("recipe", ["ahm", "amlp", "mps-ams", "anatomask", "selfmedhpm"])
 def test_every_recipe_runs(tmp_path, recipe):
     network = "unetr?width=12&heads=3&features=4" if recipe == "selfmedhpm" else "stunet?widths=4,8"
-    finetune(settings(tmp_path / "out", recipe=recipe, network=network, steps=2, val_every=2))
+    finetune(settings(tmp_path / "out", recipe=recipe, network=network, steps=2, eval_every=2))
     told = json.loads((tmp_path / "out" / "settings.json").read_text())
     assert told["lr"] == told["lr"]
 
 
 def test_volumes_are_fine_tuned_by_windows_in_bf16(tmp_path):
     sizes = {"image_size": "16x16x16", "window": "8x8x8", "label_share": 0.005}
-    told = finetune(settings(tmp_path / "out", **sizes, steps=2, val_every=2, batch=2, precision="bf16"))
+    told = finetune(settings(tmp_path / "out", **sizes, steps=2, eval_every=2, batch=2, precision="bf16"))
     assert "per_slice" not in told
     assert load_segmenter(tmp_path / "out")[1]["size"] == [8, 8, 8]
 
 
 def test_training_ends_when_val_has_not_improved_for_long_enough(tmp_path):
-    told = finetune(settings(tmp_path / "out", steps=100, val_every=1, patience=2, lr=1e-9))
+    told = finetune(settings(tmp_path / "out", steps=100, eval_every=1, patience=2, lr=1e-9))
     last = int(rows(tmp_path / "out")[-1]["step"])
     assert told["measured_step"] <= last < 100
 
 
 def test_the_last_network_is_measured_unless_the_best_on_val_is_asked_for(tmp_path):
-    told = finetune(settings(tmp_path / "out", val_every=2, lr=0.5))
+    told = finetune(settings(tmp_path / "out", eval_every=2, lr=0.5))
     looks = [float(row["val DSC"]) for row in rows(tmp_path / "out") if row["val DSC"]]
     assert told["measured_step"] == 8
     assert told["val_DSC"] == looks[-1] < max(looks)
@@ -148,7 +148,7 @@ def test_the_last_network_is_measured_unless_the_best_on_val_is_asked_for(tmp_pa
 @pytest.mark.slow
 def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scores(tmp_path):
     network = "unetr?width=12&heads=3&features=4"  # with branches left out by chance
-    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, val_every=8, save_every=4)
+    whole = settings(tmp_path / "whole", network=network, recipe="selfmedhpm", steps=24, eval_every=8, save_every=4)
     cut = replace(whole, out=tmp_path / "cut")
     words = ["--network", network, "--recipe", "selfmedhpm", "--image-size", "32x32", "--label-share", "0.01"]
     words += [
@@ -156,7 +156,7 @@ def test_the_command_killed_with_minus_nine_resumes_to_the_same_weights_and_scor
         "4",
         "--steps",
         "24",
-        "--val-every",
+        "--eval-every",
         "8",
         "--save-every",
         "4",

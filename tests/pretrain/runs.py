@@ -12,7 +12,7 @@ TINY: dict[str, Any] = {
     "images": 24,
     "batch": 8,
     "epochs": 4,
-    "look_every": 2,
+    "eval_every": 2,
     "workers": 1,
     "quiet": True,
     "student": "unet",

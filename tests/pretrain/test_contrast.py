@@ -19,7 +19,7 @@ from maskgym.training.devices import make_fabric
 from maskgym.training.fit import take_step
 from tests.pretrain.runs import rows, tiny
 
-FEW = {"image_size": "32x32", "patch_size": "8", "images": 64, "batch": 16, "look_every": 0}
+FEW = {"image_size": "32x32", "patch_size": "8", "images": 64, "batch": 16, "eval_every": 0}
 
 
 def test_nt_xent_is_the_papers_formula_image_by_image():

@@ -59,7 +59,7 @@ def test_the_held_out_loss_falls_under_predicting_the_mean(tmp_path):
         "student": "small-unet",
         "student_settings": "widths=32,48&fold=2",
     }
-    pretrain(tiny(tmp_path, images=512, batch=32, epochs=12, look_every=12, lr=5e-3, weight_decay=0.0, **small))
+    pretrain(tiny(tmp_path, images=512, batch=32, epochs=12, eval_every=12, lr=5e-3, weight_decay=0.0, **small))
     last = rows(tmp_path)[-1]
     assert float(last["held-out loss"]) < 0.9 * float(last["patch mean"])
 
@@ -222,7 +222,7 @@ def test_the_report_sees_masks_in_the_frame_of_the_labels(tmp_path):
 def test_a_look_leaves_no_trace_in_the_training(tmp_path):
     weights = []
     for every in (1, 4):
-        settings = tiny(tmp_path / str(every), "mps-ams", look_every=every)
+        settings = tiny(tmp_path / str(every), "mps-ams", eval_every=every)
         pretrain(settings)
         weights.append(torch.load(settings.out / "checkpoint.pt", weights_only=True)["job"]["student"])
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

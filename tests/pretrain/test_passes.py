@@ -13,7 +13,7 @@ SHOWN = STEPS * BATCH  # images that were taught
 
 
 def asked(tmp_path, recipe="random", **more):
-    settings = tiny(tmp_path / "run", recipe, **{"epochs": 2, "look_every": 1, **more})
+    settings = tiny(tmp_path / "run", recipe, **{"epochs": 2, "eval_every": 1, **more})
     pretrain(settings)
     told = json.loads((settings.out / "passes.json").read_text())
     assert told["student"] == 3 * SHOWN

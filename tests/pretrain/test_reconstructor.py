@@ -12,7 +12,7 @@ from maskgym.commands.reconstructor import Train, run
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
 from maskgym.networks import baselines, store
-from maskgym.pretrain.looks import held_out, random_masks
+from maskgym.pretrain.held_out import held_out, random_masks
 from maskgym.pretrain.reconstructor import Reconstructing, TrainSettings
 from maskgym.training.fit import fit
 

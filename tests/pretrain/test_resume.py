@@ -77,7 +77,7 @@ def test_a_run_killed_with_sigkill_goes_on(tmp_path):
     line = (
         "--recipe anatomask --image-size 16x16 --patch-size 4 --images 24 --batch 8 --epochs 30 --quiet --save-every 5 "
     )
-    line += "--look-every 0 --student stunet-s --student-settings widths=4,8"
+    line += "--eval-every 0 --student stunet-s --student-settings widths=4,8"
 
     def start(out, *more):
         command = [sys.executable, "-m", "maskgym.cli", "pretrain", *line.split(), "--out", str(out), *more]
@@ -131,7 +131,7 @@ def test_other_settings_are_named_and_those_that_change_nothing_are_not_asked(tm
     pretrain(settings)
     with pytest.raises(BadInput, match=r"lr was 0\.001, is 0\.5.*--fresh"):
         pretrain(replace(settings, lr=0.5))
-    pretrain(replace(settings, workers=0, save_every=3, look_every=1))
+    pretrain(replace(settings, workers=0, save_every=3, eval_every=1))
     assert {row["learning rate"] for row in rows(tmp_path)} != {"0.5"}
     pretrain(replace(settings, lr=0.5, fresh=True))
     assert max(float(row["learning rate"] or 0) for row in rows(tmp_path)) > 0.01

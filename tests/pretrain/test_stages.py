@@ -98,7 +98,7 @@ def test_a_run_killed_in_any_stage_goes_on(tmp_path, monkeypatch, stage):
         elif stage == "policy":
             patch.setattr("maskgym.commands.train.Trainer.__call__", dying)
         else:
-            patch.setattr("maskgym.pretrain.run.Run.look", dying)
+            patch.setattr("maskgym.pretrain.run.Run.evaluate", dying)
         with pytest.raises(Killed):
             Pretrain(out=out, **AHM)()
     assert Pretrain(out=out, **AHM)() == 0

@@ -21,7 +21,7 @@ class Line(Job):
         self.network = nn.Linear(4, 1)
         self.optimiser = torch.optim.SGD([{"params": self.network.parameters(), "scale": 0.5}], lr=0.0)
         self.fabric = make_fabric()
-        self.rates, self.moves, self.rows, self.looks = [], [], [], []
+        self.rates, self.moves, self.rows, self.evaluated = [], [], [], []
 
     def make(self, step):
         points = torch.from_numpy(np.random.default_rng((7, step)).normal(size=(8, 4)).astype(np.float32))
@@ -42,8 +42,8 @@ class Line(Job):
     def tell(self, metrics):
         self.rows.append(metrics)
 
-    def look(self):
-        self.looks.append(self.done)
+    def evaluate(self):
+        self.evaluated.append(self.done)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_gradients_are_cut_to_the_length_asked_for(folder):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_was_cut_ends_with_the_weights_of_one_that_was_not(folder, tmp_path, workers):
-    plan = Plan(25, 1e-3, warm_up=0.1, save_every=6, look_every=10, workers=workers)
+    plan = Plan(25, 1e-3, warm_up=0.1, save_every=6, eval_every=10, workers=workers)
     whole = Line()
     assert fit(whole, plan, folder)
 
@@ -121,7 +121,7 @@ def test_a_run_that_was_cut_ends_with_the_weights_of_one_that_was_not(folder, tm
     again = Line()
     assert fit(again, plan, tmp_path / "other")
     assert torch.equal(whole.network.weight, again.network.weight)
-    assert (again.looks, whole.looks) == ([20, 25], [10, 20, 25])
+    assert (again.evaluated, whole.evaluated) == ([20, 25], [10, 20, 25])
     assert len(again.rates) == 25 - 12
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_checkpoint_and_a_full_disk_are_told_in_one_line(folder, monke
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(BadInput, match="No space left"):
         fit(Line(), Plan(8, 1e-3), folder)
-    assert [path.name for path in folder.iterdir()] == [checkpoint.NAME]
+    assert sorted(path.name for path in folder.iterdir()) == [checkpoint.NAME, "run.lock"]
     assert (folder / checkpoint.NAME).read_bytes() == whole
 
 

@@ -94,7 +94,7 @@ def test_a_resumed_run_keeps_adams_step_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_a_run_is_trained_and_saved(tmp_path: Path, synchronous: bool) -> None:
     _, agent = made("a3c")
-    settings = TrainerSettings(steps=160, workers=2, synchronous=synchronous, save_every=64, judge_every=0)
+    settings = TrainerSettings(steps=160, workers=2, synchronous=synchronous, save_every=64, eval_every=0)
     assert Trainer(agent, MakeSmall(), settings, Folder(tmp_path / "run", {"agent": "a3c"}), quiet=True)() >= 160
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert all(bool(value.isfinite().all()) for value in state["weights"].values())

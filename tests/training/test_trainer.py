@@ -20,19 +20,19 @@ from maskgym.training.devices import compile_networks
 from maskgym.training.folder import Folder, Metrics
 from maskgym.training.trainer import Trainer, TrainerSettings
 from maskgym.training.update import make_optimizer
-from maskgym.training.watch import Verdict
+from maskgym.training.watch import Evaluation
 
 SETTINGS = {"agent": "toy", "seed": 0}
 
 
 def run(agent: Any, games: Any, path: Path, **settings: Any) -> int:
-    judge = lambda judged: Verdict({"points": float(next(judged.parameters()).detach().sum())})  # noqa: E731
-    return Trainer(agent, games, TrainerSettings(**settings), Folder(path, SETTINGS), judge, quiet=True)()
+    evaluate = lambda copy: Evaluation({"points": float(next(copy.parameters()).detach().sum())})  # noqa: E731
+    return Trainer(agent, games, TrainerSettings(**settings), Folder(path, SETTINGS), evaluate, quiet=True)()
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
 def test_a_run_leaves_what_there_is_to_see(toy: Any, games: Any, tmp_path: Path, synchronous: bool) -> None:
-    settings = {"steps": 400, "workers": 2, "synchronous": synchronous, "judge_every": 100, "save_every": 100}
+    settings = {"steps": 400, "workers": 2, "synchronous": synchronous, "eval_every": 100, "save_every": 100}
     settings["precision"] = "bf16"
     assert run(toy(trouble="needs bf16"), games, tmp_path / "run", **settings) >= 400
     names = {path.name for path in (tmp_path / "run").iterdir()}
@@ -64,7 +64,7 @@ def test_compiled_networks_train_to_the_same_weights_and_what_is_judged_is_not_c
         agent = make_agent("a3c?width=8&images=2&masks=2", game_spec=GameSpec(Patches((4, 4), (2, 2)), ratio=0.5))
         run(agent, games, tmp_path / str(compiling), steps=8, synchronous=True, workers=1, compile=compiling)
         weights.append(torch.cat([weight.flatten() for weight in agent.parameters()]))
-    assert calls.count("ActorCritic") == calls.count("Blank") == 2  # one an update, none when it was judged
+    assert calls.count("ActorCritic") == calls.count("Blank") == 2  # one an update, none when it was evaluated
     assert torch.equal(*weights)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(BadInput, match="C\\+\\+ compiler"):
@@ -77,7 +77,7 @@ def test_compiled_networks_train_to_the_same_weights_and_what_is_judged_is_not_c
 def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(
     toy: Any, games: Any, tmp_path: Path, synchronous: bool
 ) -> None:
-    settings = {"steps": 800, "workers": 1, "synchronous": synchronous, "judge_every": 0}
+    settings = {"steps": 800, "workers": 1, "synchronous": synchronous, "eval_every": 0}
     whole = toy()
     run(whole, games, tmp_path / "whole", **settings)
     code = f"""
@@ -121,7 +121,7 @@ def test_ctrl_c_saves_and_leaves_no_process(toy: Any, games: Any, tmp_path: Path
             return super().loss(images, proposal, played)
 
     PARENT = os.getpid()  # noqa: N806
-    settings = {"steps": 10**6, "workers": 1, "synchronous": synchronous, "judge_every": 0}
+    settings = {"steps": 10**6, "workers": 1, "synchronous": synchronous, "eval_every": 0}
     done = run(Asking(nap=0.01), games, tmp_path / "run", **settings)
     assert 0 < done < 10**6
     state = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
@@ -211,7 +211,7 @@ def test_fresh_starts_over_and_takes_away_what_a_run_has_left_and_nothing_else(
     (tmp_path / "run" / "notes.txt").write_text("mine")
     (tmp_path / "run" / "pictures").mkdir()
     Folder(tmp_path / "run", {**SETTINGS, "agent": "other"}, fresh=True, leaves=("pictures", "toy.pt"))
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.txt", "settings.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.txt", "run.lock", "settings.json"]
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_metrics_after_the_checkpoint_are_taken_back(tmp_path: Path) -> None:
     assert rows == [10, 20, 30, 40, 50]
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"workers": 0}, {"save_every": 0}, {"judge_every": -1}])
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"workers": 0}, {"save_every": 0}, {"eval_every": -1}])
 def test_senseless_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(BadInput, match="at least"):
         TrainerSettings(**wrong)  # type: ignore[arg-type]

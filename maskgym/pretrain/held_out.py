@@ -21,7 +21,7 @@ _PIECE = 8  # images at once
 
 
 def random_masks(count: int, patches: Patches, ratio: float = 0.75, seed: int = 0) -> Tensor:
-    """Give image i of a split the same random mask in every look: (count, *grid) bool."""
+    """Give image i of a split the same random mask in every evaluation: (count, *grid) bool."""
     keys = rng.keys(torch.arange(count) + (seed << 32), patches.count)
     return select(keys, budget(ratio, patches.count), keys, hard_share=0.0).view(-1, *patches.grid)
 
