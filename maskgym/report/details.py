@@ -229,14 +229,23 @@ def unfinished(found: Findings) -> Section:
     return Section("Not finished", 2, table("Jobs without a result, and why.", ("job", "why"), rows, words=True))
 
 
+_SEGMENTED = (
+    "Slices of a patient were stacked and measured as one volume. Scores that are not defined (nothing there and "
+    "nothing said to be there) are left out of the mean and counted in the last column."
+)
+_GRADED = (
+    "Accuracy, F1, AUROC and kappa (quadratic weights) are each one figure of a run over all its test images; "
+    "intervals are from the spread between seeds alone."
+)
+
+
 def how_made(found: Findings) -> Section:
     """How to read the numbers, and what they cannot say."""
     told = [
         "A mean is the mean over seeds of each run's mean over the test patients. Its 95 % interval is Student's, from "
         "the spread between seeds and the spread between patients; with one or two seeds there is no interval, and "
         "the range of the runs stands in its place.",
-        "Slices of a patient were stacked and measured as one volume. Scores that are not defined (nothing there and "
-        "nothing said to be there) are left out of the mean and counted in the last column.",
+        _GRADED if found.measured.grades else _SEGMENTED,
         "Differences are paired: the same seeds and patients on both sides, and the same network. They are not "
         "corrected for how many there are, except what masks are worth, which is.",
         "P(better) is the probability of improvement of Agarwal et al. (2021): how often a run of the one beats a run "

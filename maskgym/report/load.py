@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from maskgym.benchmark.statistics import Interval, mean_of_defined
 from maskgym.downstream.grades import MEASURES
+from maskgym.downstream.metrics import METRICS
 from maskgym.errors import BadInput
 from maskgym.studies.job import Record, state
 from maskgym.studies.plan import Job, plan
@@ -22,6 +23,21 @@ from maskgym.studies.study import Study
 WAITING = "not run yet"
 _MANY = ("msd", "folder")  # layouts of many data sets: the folder tells which
 Runs = list[Trained]
+
+
+class Measured(NamedTuple):
+    """By what a report measures: segmentations patient by patient, gradings over all test images."""
+
+    by: str
+    """The measure that stands first."""
+    metrics: tuple[str, ...]
+    val: str
+    """What val is measured by while training."""
+
+    @property
+    def grades(self) -> bool:
+        """Whether whole images were graded."""
+        return self.metrics == MEASURES
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,12 @@ class Findings:
     def methods(self) -> list[str]:
         """In the order of the study file."""
         return [method.name for method in self.study.methods]
+
+    @cached_property
+    def measured(self) -> Measured:
+        """By what."""
+        by = self.study.measure
+        return Measured(by, MEASURES, "kappa") if by in MEASURES else Measured("DSC", METRICS, "DSC")
 
     @cached_property
     def shares(self) -> list[float]:
@@ -77,10 +99,6 @@ def load(folder: Path) -> Findings:
     if not (folder / KEPT).exists():
         raise BadInput(f"there is no study in {folder}: give the --out of a `maskgym study`")
     study = read_study(folder / KEPT)
-    if study.measure in MEASURES:
-        raise BadInput(
-            f"{folder} grades whole images, and reports are of segmentation: their measures stand in each scores.json"
-        )
     jobs = plan(study, folder)
     records = {job.name: state(folder, job) for job in jobs}
     there = list(fine_tunings(jobs))

@@ -11,10 +11,10 @@ import numpy as np
 from maskgym.benchmark.statistics import Interval, difference, mean, probability_of_improvement
 from maskgym.downstream.metrics import METRICS
 from maskgym.report import charts
-from maskgym.report.load import Findings, Runs, array
+from maskgym.report.load import Findings, Measured, Runs, array
 from maskgym.report.page import Block, Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
-from maskgym.studies.results import dsc_of_regions, measure
+from maskgym.studies.results import mean_of_regions, measure
 
 LOWER = ("HD95",)  # measures of which less is better
 BASELINES = {"random": "random masks", "scratch": "a random start"}
@@ -43,12 +43,17 @@ def of_region(region: str, metric: str) -> Pick:
     return lambda table: measure(table.get(region, {}).get(metric))
 
 
-def reached(runs: Runs, pick: Pick = dsc_of_regions) -> Interval:
+def of_all(metric: str) -> Pick:
+    """Pick one measure, the mean over regions."""
+    return lambda table: mean_of_regions(table, metric)
+
+
+def reached(runs: Runs, pick: Pick) -> Interval:
     """Mean over seeds and patients."""
     return mean(array(runs, pick)[0])
 
 
-def gap_of(ours: Runs, theirs: Runs, pick: Pick = dsc_of_regions) -> Gap | None:
+def gap_of(ours: Runs, theirs: Runs, pick: Pick) -> Gap | None:
     """Compare pair by pair; None where they have no seed or no patient in common."""
     sides = [array(runs, pick) for runs in (ours, theirs)]
     seeds = [seed for seed in sides[0][1] if seed in sides[1][1]]
@@ -74,14 +79,16 @@ def baseline(found: Findings, by_method: ByMethod, method: str, kind: str) -> st
 
 
 def glance(found: Findings, palette: Palette) -> Section:
-    """DSC of everything in one table, and who differs from random masks."""
+    """What everything reached, in one table, and who differs from random masks."""
+    by = found.measured.by
     where = {(place, share): f"{found.names[place]}, {per_cent(share)} of the labels" for place, share in found.columns}
     means = {
-        column: {method: reached(runs) for method, runs in by_method.items()}
+        column: {method: reached(runs, of_all(by)) for method, runs in by_method.items()}
         for column, by_method in found.columns.items()
     }
-    rows = [[Field(method), *(_marked(column, method, "DSC") for column in means.values())] for method in found.methods]
-    caption = "Mean DSC on the test patients, mean of all regions, by data set and share of labels. Bold: highest mean."
+    rows = [[Field(method), *(_marked(column, method, by) for column in means.values())] for method in found.methods]
+    of = "images" if found.measured.grades else "patients, mean of all regions"
+    caption = f"Mean {by} on the test {of}, by data set and share of labels. Bold: highest mean."
     blocks = table(caption, ("method", *where.values()), rows)
     for kind, told in BASELINES.items():
         gaps = {column: _gaps(found, by_method, kind) for column, by_method in found.columns.items()}
@@ -89,7 +96,7 @@ def glance(found: Findings, palette: Palette) -> Section:
         said = [f"{where[column]}: {_said(told, ours)}." for column, ours in gaps.items()]
         blocks += notes(*said) if kind == "random" else []
         x = charts.limits([gap for ours in gaps.values() for gap in ours.values()])
-        above = f"DSC above {told}"
+        above = f"{by} above {told}"
         pictures = [
             chart(f"{kind}-{column[0]}-{column[1]:g}", f"{name}: {above}", charts.forest, name, ours, palette, above, x)
             for column, ours in gaps.items()
@@ -106,19 +113,22 @@ def data_set(found: Findings, place: str, palette: Palette) -> list[Section]:
     runs = [run for by_method in shares.values() for one in by_method.values() for run in one]
     regions = list(dict.fromkeys(name for run in runs for one in run.scores["patients"].values() for name in one))
     patients = {tuple(run.scores["patients"]) for run in runs}
-    counts = " or ".join(str(count) for count in sorted({len(one) for one in patients}))
-    told = [f"{counts} test patients; regions: {', '.join(regions)}."]
-    if max(len(one) for one in patients) < _FEW:
+    each = (
+        {int(run.scores.get("images", 0)) for run in runs} if found.measured.grades else {len(one) for one in patients}
+    )
+    counts = " or ".join(map(str, sorted(each)))
+    of = "images, graded" if found.measured.grades else f"patients; regions: {', '.join(regions)}"
+    told = [f"{counts} test {of}."]
+    if not found.measured.grades and max(len(one) for one in patients) < _FEW:
         told.append("So few patients say little about others: the true uncertainty is larger than these intervals.")
     if len({str(run.scores.get("split")) for run in runs}) > 1 or len(patients) > 1:
         told.append("Runs used different splits: means are of different patients, differences of common ones.")
-    sections = [
-        Section(found.names[place], 2, notes(" ".join(told)) + _overview(found.names[place], place, shares, palette))
-    ]
+    overview = _overview(found.names[place], place, shares, palette, found.measured)
+    sections = [Section(found.names[place], 2, notes(" ".join(told)) + overview)]
     for share, by_method in shares.items():
         blocks: list[Block] = []
         for region in regions:
-            blocks += _means(by_method, region) + _differences(found, by_method, region)
+            blocks += _means(by_method, region, found.measured.metrics) + _differences(found, by_method, region)
         blocks += _slices(by_method, regions)
         blocks += _examples(f"example-{place}-{share:g}", by_method) if share == min(shares) else []
         labelled = sorted({len(run.scores.get("labelled", ())) for one in by_method.values() for run in one})
@@ -139,11 +149,11 @@ def _examples(name: str, by_method: ByMethod) -> list[Block]:
     return gallery(caption, pictures, folded=True)
 
 
-def _means(by_method: ByMethod, region: str) -> list[Block]:
+def _means(by_method: ByMethod, region: str, metrics: tuple[str, ...]) -> list[Block]:
     """Method by measure, and how many scores were not defined."""
     values = {
         metric: {method: array(runs, of_region(region, metric))[0] for method, runs in by_method.items()}
-        for metric in METRICS
+        for metric in metrics
     }
     means = {metric: {method: mean(one) for method, one in column.items()} for metric, column in values.items()}
     rows: list[list[Field | str]] = []
@@ -151,25 +161,26 @@ def _means(by_method: ByMethod, region: str) -> list[Block]:
         counts = {metric: int(np.isnan(column[method]).sum()) for metric, column in values.items()}
         usual = Counter(counts.values()).most_common(1)[0][0]
         others = ", ".join(f"{metric} {count}" for metric, count in counts.items() if count != usual)
-        size = " x ".join(map(str, values["DSC"][method].shape))
+        size = " x ".join(map(str, values[metrics[0]][method].shape))
         fields = [_marked(column, method, metric) for metric, column in means.items()]
         rows.append([method, *fields, size, Field(str(usual), f"({others})" if others else "")])
     units = {str(run.scores.get("distances_in", "")) for runs in by_method.values() for run in runs} - {""}
     unit = f" HD95 in {' or '.join(sorted(units))}, less is better." if units else " HD95: less is better."
     caption = f"{region}: mean over seeds and patients, with 95 % interval.{unit} Bold: best mean of the column."
-    names = [f"{metric}\N{NO-BREAK SPACE}↓" if metric in LOWER else metric for metric in METRICS]
+    names = [f"{metric}\N{NO-BREAK SPACE}↓" if metric in LOWER else metric for metric in metrics]
     return table(caption, ("method", *names, "seeds x patients", "left out"), rows)
 
 
 def _differences(found: Findings, by_method: ByMethod, region: str) -> list[Block]:
-    """DSC against random masks and a random start."""
+    """The first measure against random masks and a random start."""
+    by = found.measured.by
     rows, compared = [], 0
     for method, runs in by_method.items():
         fields: list[Field | str] = [method]
         for kind in BASELINES:
             other = baseline(found, by_method, method, kind)
             own = other == method
-            gap = gap_of(runs, by_method[other], of_region(region, "DSC")) if other and not own else None
+            gap = gap_of(runs, by_method[other], of_region(region, by)) if other and not own else None
             compared += gap is not None
             if gap is None:
                 fields += ["itself" if own else "-", "-", "-"]
@@ -177,11 +188,11 @@ def _differences(found: Findings, by_method: ByMethod, region: str) -> list[Bloc
                 fields += [number(gap.difference, 3, gap.difference.leaves_out(), sign=True)]
                 fields += [number(gap.improvement, 2), gap.pairs]
         rows.append(fields)
-    parts = ("DSC above {}", "P(better than {})", "pairs (seeds x patients)")
+    parts = (f"{by} above {{}}", "P(better than {})", "pairs (seeds x patients)")
     headings = [part.format(told) for told in BASELINES.values() for part in parts]
     caption = (
-        f"{region}: paired differences in DSC, same patients and seeds, and how likely a run beats one of the other on "
-        "a patient. Bold: the interval leaves 0 out."
+        f"{region}: paired differences in {by}, same patients and seeds, and how likely a run beats one of the other "
+        "on a patient. Bold: the interval leaves 0 out."
     )
     return table(caption, ("method", *headings), rows) if compared else []
 
@@ -207,28 +218,32 @@ def _slices(by_method: ByMethod, regions: list[str]) -> list[Block]:
     return tables
 
 
-def _overview(name: str, place: str, shares: dict[float, ByMethod], palette: Palette) -> list[Block]:
-    """DSC against the share of labels, and how it was learned."""
+def _overview(
+    name: str, place: str, shares: dict[float, ByMethod], palette: Palette, measured: Measured
+) -> list[Block]:
+    """What was reached against the share of labels, and how it was learned."""
     pictures = []
     if len(shares) > 1:
         lines: dict[str, dict[float, Interval]] = {method: {} for by_method in shares.values() for method in by_method}
         for share, by_method in shares.items():
             for method, runs in by_method.items():
-                lines[method][share] = reached(runs)
-        told = ("DSC against labels, test patients", lines, palette, "labelled share of the training patients", "DSC")
-        pictures.append(chart(f"shares-{place}", f"{name}: DSC against the share of labels", charts.steps, *told))
+                lines[method][share] = reached(runs, of_all(measured.by))
+        title, x = f"{measured.by} against the share of labels, test", "labelled share of the training patients"
+        told = (title, lines, palette, x, measured.by)
+        pictures.append(chart(f"shares-{place}", f"{name}: {title}", charts.steps, *told))
     for share, by_method in shares.items():
-        learned = {method: curves for method, runs in by_method.items() if (curves := _learned(runs))}
-        title = f"Val DSC while fine-tuning, {per_cent(share)}"
-        more = (title, learned, palette, "optimiser steps", "DSC of the val patients")
+        learned = {method: curves for method, runs in by_method.items() if (curves := _learned(runs, measured.val))}
+        title = f"Val {measured.val} while fine-tuning, {per_cent(share)}"
+        more = (title, learned, palette, "optimiser steps", f"{measured.val} on val")
         if learned:
             pictures.append(chart(f"learning-{place}-{share:g}", f"{name}: {title}", charts.curves, *more))
     caption = "Mean over runs; bands reach from the lowest run to the highest, whiskers are 95 % intervals."
     return gallery(caption, pictures)
 
 
-def _learned(runs: Runs) -> list[charts.Line]:
-    rows = [[(row["step"], row["val DSC"]) for row in run.curve if {"step", "val DSC"} <= row.keys()] for run in runs]
+def _learned(runs: Runs, by: str) -> list[charts.Line]:
+    val = f"val {by}"
+    rows = [[(row["step"], row[val]) for row in run.curve if {"step", val} <= row.keys()] for run in runs]
     return [(np.array(one)[:, 0], np.array(one)[:, 1]) for one in rows if one]
 
 
@@ -237,7 +252,7 @@ def _gaps(found: Findings, by_method: ByMethod, kind: str) -> dict[str, Interval
     gaps: dict[str, Interval] = {}
     for method, runs in by_method.items():
         other = baseline(found, by_method, method, kind)
-        if other not in ("", method) and (gap := gap_of(runs, by_method[other])):
+        if other not in ("", method) and (gap := gap_of(runs, by_method[other], of_all(found.measured.by))):
             gaps[method] = gap.difference
     return gaps
 

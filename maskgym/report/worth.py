@@ -9,7 +9,7 @@ from maskgym.report import charts
 from maskgym.report.load import Findings
 from maskgym.report.page import Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
-from maskgym.report.summarise import per_cent, reached
+from maskgym.report.summarise import of_all, per_cent, reached
 from maskgym.studies.results import measure
 from maskgym.studies.worth import FEWEST, Keys, Worth, control, dsc, rank_correlation, worths
 
@@ -17,7 +17,8 @@ _NAME = "score"  # of the one score of a study that names none
 
 
 def worth_section(found: Findings, palette: dict[str, str]) -> Section:
-    """DSC above random masks with the pre-training seed as the unit, corrected for the number of comparisons."""
+    """How far above random masks, with the pre-training seed as the unit, corrected for the number of comparisons."""
+    by = found.measured.by
     gaps: dict[str, dict[str, Interval]] = {}
     pictures, rows, said = [], [], []
     for place, name in found.names.items():
@@ -37,12 +38,12 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
         pictures += _against_hard_share(found, place, gaps[name], palette)
     x = charts.limits([gap for of_place in gaps.values() for gap in of_place.values()])
     drawn = [
-        chart(f"worth-{place}", f"{name}: worth", charts.forest, name, own, palette, "DSC above its baseline", x)
+        chart(f"worth-{place}", f"{name}: worth", charts.forest, name, own, palette, f"{by} above its baseline", x)
         for place, (name, own) in enumerate(gaps.items())
     ]
     shares = [f"{per_cent(share)} of the labels" for share in found.shares if len(found.shares) > 1]
     caption = (
-        "DSC minus that of the baseline, paired by pre-training seed; label draws and shares of a seed are averaged "
+        f"{by} minus that of the baseline, paired by pre-training seed; label draws and shares of a seed are averaged "
         "first. p: of no difference, corrected for the number of comparisons (Holm). Bold: p below 0.05."
     )
     headings = ("method", "data", "over", "worth", "standard error", "p", "seeds", *shares)
@@ -90,26 +91,35 @@ def _against_hard_share(
             colour.setdefault(name, palette[method])
     lines = {name: line for name, line in lines.items() if len(line) > 1}
     title = f"{found.names[place]}: worth by hard share"
-    told_of = (title, lines, colour, "share of the hidden patches chosen by the agent", "DSC above its baseline")
+    told_of = (
+        title,
+        lines,
+        colour,
+        "share of the hidden patches chosen by the agent",
+        f"{found.measured.by} above its baseline",
+    )
     return [chart(f"hard-share-{place}", title, charts.steps, *told_of, zero=True)] if lines else []
 
 
 def winning(found: Findings, palette: dict[str, str]) -> Section:
-    """Set points and mean rewards beside DSC and worth; say how far their ranks agree, or that it is too little."""
+    """Set points and mean rewards beside what was reached and worth; say how far their ranks agree, or that it is too little."""
     pictures, rows, said = [], [], []
-    axis, y_label = "points (0 = random, 100 = par)", "DSC of the test patients"
+    by = found.measured.by
+    axis, y_label = "points (0 = random, 100 = par)", f"{by} on test"
     for place, game in dict.fromkeys((place, game) for place, _, game in found.points if place in found.names):
         gaps = _first_gaps(worths(found.study, _scores(found, place)))
         played = {method: told for (at, method, of), told in found.points.items() if (at, of) == (place, game)}
         name = found.names[place] + ("" if game == _NAME else f", {game.removeprefix(f'{_NAME}-')}")
         for share in found.shares:
-            dsc_of = {method: reached(runs) for method in played if (runs := found.chosen(place, method, share))}
+            came_to = {
+                method: reached(runs, of_all(by)) for method in played if (runs := found.chosen(place, method, share))
+            }
             where = f"{name}, {per_cent(share)} of the labels"
-            said.append(f"{where}: {_ranks({method: played[method][0] for method in dsc_of}, dsc_of, 'points')}")
-            spots = {method: (played[method][0], value) for method, value in dsc_of.items()}
-            told = (f"{where}: points against DSC", charts.scatter, where, spots, palette, axis, y_label)
+            said.append(f"{where}: {_ranks({method: played[method][0] for method in came_to}, came_to, 'points')}")
+            spots = {method: (played[method][0], value) for method, value in came_to.items()}
+            told = (f"{where}: points against {by}", charts.scatter, where, spots, palette, axis, y_label)
             pictures.append(chart(f"points-{place}-{game}-{share:g}", *told))
-            for method, value in dsc_of.items():
+            for method, value in came_to.items():
                 won, reward, hidden = played[method]
                 worth = number(gaps[method], 4, sign=True) if method in gaps else "-"
                 plain = (number(won, 1), f"{reward.value:.4g}", f"{hidden:g}")
@@ -119,13 +129,13 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
             where = f"{name}, worth"
             said.append(f"{where}: {_ranks({method: played[method][1] for method in ours}, ours, 'mean reward')}")
             spots = {method: (played[method][0], gap) for method, gap in ours.items()}
-            told = (where, charts.scatter, where, spots, palette, axis, "DSC above its baseline")
+            told = (where, charts.scatter, where, spots, palette, axis, f"{by} above its baseline")
             pictures.append(chart(f"worth-points-{place}-{game}", *told))
     if not rows:
         return Section("Does winning the game help?", 2, [])
-    blocks = notes(*said) + gallery("Points against DSC and worth, with 95 % intervals.", pictures)
-    caption = "Points (0 = random, 100 = par), DSC and worth of every method that played."
-    headings = ("method", "data", "points", "mean reward", "hidden", "DSC", "worth")
+    blocks = notes(*said) + gallery(f"Points against {by} and worth, with 95 % intervals.", pictures)
+    caption = f"Points (0 = random, 100 = par), {by} and worth of every method that played."
+    headings = ("method", "data", "points", "mean reward", "hidden", by, "worth")
     return Section("Does winning the game help?", 2, blocks + table(caption, headings, rows))
 
 

@@ -49,7 +49,7 @@ def fine_tunings(jobs: Iterable[Job]) -> Iterator[Trained]:
             patients = scores.get("patients")
             sound = isinstance(patients, dict) and patients and all(isinstance(one, dict) for one in patients.values())
             if isinstance(scores.get("measures"), dict):  # of images that were graded
-                sound, scores = True, scores | {"patients": {}}
+                sound, scores = True, scores | {"patients": {"all": {"grades": scores["measures"]}}}
             yield Trained(job, folder, scores if sound else {}, draw)
 
 
@@ -70,7 +70,7 @@ def measure(value: Any) -> float:
         return float("nan")
 
 
-def dsc_of_regions(table: dict[str, Any]) -> float:
-    """A patient's DSC: the mean over the regions in which it is defined."""
-    defined = [value for region in table.values() if (value := measure(region.get("DSC"))) == value]
+def mean_of_regions(table: dict[str, Any], metric: str = "DSC") -> float:
+    """One metric of a patient: the mean over the regions in which it is defined."""
+    defined = [value for region in table.values() if (value := measure(region.get(metric))) == value]
     return fmean(defined) if defined else float("nan")

@@ -17,7 +17,7 @@ import numpy as np
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
 from maskgym.downstream.grades import MEASURES
 from maskgym.studies.plan import plan
-from maskgym.studies.results import Trained, dsc_of_regions, fine_tunings, measure
+from maskgym.studies.results import Trained, fine_tunings, mean_of_regions, measure
 from maskgym.studies.study import Method, Study
 
 FEWEST = 5  # ways to mask, below which a rank correlation says nothing
@@ -45,9 +45,8 @@ def dsc(study: Study, runs: Iterable[Trained]) -> dict[str, Keys]:
     """DSC of finished fine-tunings, as the study measures it: method -> (seed, share, draw) -> DSC."""
     found: dict[str, Keys] = {}
     for run in runs:
-        every = [dsc_of_regions(table) for table in run.scores["patients"].values()]
-        if study.measure in MEASURES:
-            every = [measure(run.scores.get("measures", {}).get(study.measure))]
+        metric = study.measure if study.measure in MEASURES else "DSC"
+        every = [mean_of_regions(table, metric) for table in run.scores["patients"].values()]
         if study.measure == "pooled":
             every = [measure(run.scores.get("pooled_DSC", {}).get("mean"))]
         defined = [value for value in every if value == value]
