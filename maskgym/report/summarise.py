@@ -113,11 +113,11 @@ def data_set(found: Findings, place: str, palette: Palette) -> list[Section]:
     runs = [run for by_method in shares.values() for one in by_method.values() for run in one]
     regions = list(dict.fromkeys(name for run in runs for one in run.scores["patients"].values() for name in one))
     patients = {tuple(run.scores["patients"]) for run in runs}
-    each = (
-        {int(run.scores.get("images", 0)) for run in runs} if found.measured.grades else {len(one) for one in patients}
-    )
+    if found.measured.grades:
+        each, of = {int(run.scores.get("images", 0)) for run in runs}, "images, graded"
+    else:
+        each, of = {len(one) for one in patients}, f"patients; regions: {', '.join(regions)}"
     counts = " or ".join(map(str, sorted(each)))
-    of = "images, graded" if found.measured.grades else f"patients; regions: {', '.join(regions)}"
     told = [f"{counts} test {of}."]
     if not found.measured.grades and max(len(one) for one in patients) < _FEW:
         told.append("So few patients say little about others: the true uncertainty is larger than these intervals.")

@@ -91,18 +91,13 @@ def _against_hard_share(
             colour.setdefault(name, palette[method])
     lines = {name: line for name, line in lines.items() if len(line) > 1}
     title = f"{found.names[place]}: worth by hard share"
-    told_of = (
-        title,
-        lines,
-        colour,
-        "share of the hidden patches chosen by the agent",
-        f"{found.measured.by} above its baseline",
-    )
+    x, y = "share of the hidden patches chosen by the agent", f"{found.measured.by} above its baseline"
+    told_of = (title, lines, colour, x, y)
     return [chart(f"hard-share-{place}", title, charts.steps, *told_of, zero=True)] if lines else []
 
 
 def winning(found: Findings, palette: dict[str, str]) -> Section:
-    """Set points and mean rewards beside what was reached and worth; say how far their ranks agree, or that it is too little."""
+    """Set points and mean rewards beside what was reached and worth; say how far their ranks agree."""
     pictures, rows, said = [], [], []
     by = found.measured.by
     axis, y_label = "points (0 = random, 100 = par)", f"{by} on test"
