@@ -1,4 +1,4 @@
-"""What masks are worth: DSC (or what the study measures) above random masks, paired, with the pre-training seed as the unit.
+"""What masks are worth: the study's measure above that of random masks, paired, the pre-training seed as the unit.
 
 Fine-tunings of one pre-trained network (draws of labels, label shares) share its luck, so they are averaged first; what
 is left varies from seed to seed, and only that says how far a difference would repeat.
