@@ -56,6 +56,7 @@ class OnRay:
         self.task = ray.remote(_there)
         self.how = (os.getcwd(), str(out.absolute()), program)
         self.room = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.holds = 2 * self.room  # a cluster that can grow does so for tasks that wait
 
     def submit(self, job: Job) -> Future[None]:
         """Let the cluster run a job where there is room; a job whose machine is lost is given to another."""

@@ -28,9 +28,10 @@ Heard = Callable[[Job, Record], None]
 
 
 class Engine(Protocol):
-    """Takes jobs and runs as many of them at once as it has room for."""
+    """Takes jobs and runs as many of them at once as it has room for, in the order in which they came."""
 
     room: int
+    holds: int  # jobs it is given at once: what is given early runs early, whatever becomes ready meanwhile
 
     def submit(self, job: Job) -> Future[None]:
         """Run a job as soon as there is room; its record says how it ended."""
@@ -51,7 +52,7 @@ class Local:
     """
 
     def __init__(self, out: Path, workers: int, program: str = PROGRAM):
-        self.out, self.room, self.program = out, workers, program
+        self.out, self.room, self.holds, self.program = out, workers, workers, program
         self.pool, self.ending = ThreadPoolExecutor(workers), Event()
         os.environ["OMP_NUM_THREADS"] = "1"  # processes run side by side
         forks = "forkserver" in multiprocessing.get_all_start_methods()
@@ -98,7 +99,7 @@ def end(pid: int, ended: Callable[[], bool], join: Callable[[float], Any]) -> No
 
 
 def run_all(out: Path, jobs: list[Job], engine: Engine, heard: Heard | None = None) -> dict[str, str]:
-    """Run what is not finished, what it needs first; answer what went wrong, job by job."""
+    """Run what is not finished, in its order but what it needs first; answer what went wrong, job by job."""
     finished = {job.name for job in jobs if state(out, job)["state"] == "finished"}
     waiting = [job for job in jobs if job.name not in finished]
     wrong: dict[str, str] = {}
@@ -110,7 +111,7 @@ def run_all(out: Path, jobs: list[Job], engine: Engine, heard: Heard | None = No
                     if lost := [name for name in job.needs if name in wrong]:
                         wrong[job.name] = f"skipped, it needs {lost[0]}"
                         waiting.remove(job)
-                    elif finished.issuperset(job.needs):
+                    elif len(at_work) < engine.holds and finished.issuperset(job.needs):
                         at_work[engine.submit(job)] = job
                         waiting.remove(job)
                 for future in wait(at_work, return_when=FIRST_COMPLETED).done if at_work else ():

@@ -112,6 +112,16 @@ def test_failing_jobs_are_told_and_only_they_run_again(out):
     assert len(begun(out)) == 3
 
 
+def test_jobs_begin_in_the_order_of_the_plan_though_others_are_ready(tmp_path, out):
+    """Seed by seed: a fine-tuning does not queue behind the pre-trainings of seeds to come."""
+    (tmp_path / "s.toml").write_text(TOML.replace("seeds = [0]", "seeds = [0, 1, 2]"))
+    keep(tmp_path / "s.toml", out)
+    jobs = jobs_of(out)
+    ended = []
+    run_all(out, jobs, Local(out, 1, "fake"), lambda job, _: ended.append(job.name))
+    assert ended == [job.name for job in jobs]
+
+
 def test_changed_words_run_again_and_a_study_that_was_moved_is_still_finished(out):
     job = jobs_of(out)[0]
     finish(out, job, 1)
