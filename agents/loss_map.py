@@ -12,6 +12,7 @@ from maskgym.agent import Agent
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.select import select
+from maskgym.meter import Meter, Metered
 from maskgym.networks.frozen import freeze
 from maskgym.networks.store import load
 
@@ -30,7 +31,7 @@ class LossMapSettings:
     piece: int = 0
     """Images that go through the network at once; 0 = by their size and the device."""
     network: str = ""
-    """In pre-training, a frozen network to ask in place of the student: a name, file or folder."""
+    """A frozen network to ask in place of the student's, or of the environment's: a name, file or folder."""
     reference: str = ""
     """A second one, for a reward that compares two."""
     reward: str = "loss"
@@ -61,10 +62,21 @@ class LossMap(Agent):
         if not self.settings.network:
             super().attach(student, teacher)
         elif self._lent is None:
-            self.lend(self._frozen_game())
+            self._take(self._frozen_game())
 
     def lend(self, game: Game) -> None:
-        """Take the game of an environment, whatever networks the settings name for pre-training."""
+        """Take the game of an environment, or in its place that of the networks that the settings name, as metered."""
+        if self.settings.network:
+            asked = game.reconstructor
+            game = self._frozen_game().metered(asked.meter) if isinstance(asked, Metered) else self._frozen_game()
+        self._take(game)
+
+    def meter_own(self, meter: Meter) -> None:
+        """Count what it asks of the networks that its settings name."""
+        if self._lent is not None:
+            self._take(self._lent.metered(meter))
+
+    def _take(self, game: Game) -> None:
         super().attach(game.reconstructor)
         self._lent = game
 

@@ -51,7 +51,8 @@ def draw(task: Task, index: np.ndarray, columns: list[Column], title: str, path:
     top = float(np.quantile(np.concatenate([one.patch_reward[one.mask] for one in columns]), 0.98))
     rows = []
     for row, number in enumerate(index):
-        labels = None if task.images.labels is None else np.asarray(task.images.labels[number] > 0)
+        lesions = task.images.lesion(slice(number, number + 1))
+        labels = None if lesions is None else lesions[0]
         deep = len(task.patches.size) == 3
         plane = (drawing.busiest(labels, task.patches.size[0]),) if deep else ()
         image = drawing.grey(task.fetch(np.array([number]))[(0, slice(None), *plane)].cpu().numpy())

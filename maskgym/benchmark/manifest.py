@@ -131,8 +131,9 @@ def code(cls: type) -> dict[str, str]:
 
 
 def folder_hash(folder: Path) -> str:
-    """Hash what a saved agent was saved as: trained again, it is another one."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("agent.*")))).hexdigest()[:16]
+    """Hash what an agent or a network was saved as: trained again, it is another one."""
+    saved = sorted(folder.glob("agent.*"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in saved)).hexdigest()[:16] if saved else _hash_of(folder)
 
 
 def _hash_of(path: str | Path) -> str:

@@ -152,9 +152,10 @@ def folder_of(spec: str, seed: int = 0) -> Path:
 
 
 def folders(spec: str, seed: int = 0) -> list[Path]:
-    """All folders that a spec names: its own, and those among its settings, as in "survey?start=a3c:FOLDER"."""
+    """All folders and files that a spec names: its own, and those in its settings, as in "survey?start=a3c:FOLDER"."""
     values = [part.partition("=")[2] for part in spec.partition("?")[2].split("&")]
-    return [folder_of(part, seed) for part in (spec.partition("?")[0], *values) if ":" in part]
+    saved = [folder_of(part, seed) for part in (spec.partition("?")[0], *values) if ":" in part]
+    return saved + [Path(value) for value in values if value and ":" not in value and Path(value).exists()]
 
 
 def name_of(spec: str) -> str:

@@ -26,6 +26,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.images)
 
+    def lesion(self, rows: np.ndarray | slice) -> np.ndarray | None:
+        """Where the lesions of some images are, (b, *size) bool: the class of that name, or all classes without one."""
+        if self.labels is None:
+            return None
+        labels = self.labels[rows]
+        return labels == 1 + self.classes.index("lesion") if "lesion" in self.classes else labels > 0
+
     @property
     def size(self) -> tuple[int, ...]:
         """Height and width, or depth, height and width."""

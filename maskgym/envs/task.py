@@ -183,8 +183,7 @@ class Task:
         return np.where(total > 0, (holds & mask).sum(axes) / np.maximum(total, 1), np.nan)
 
     def _find_lesions(self, index: np.ndarray) -> np.ndarray:
-        assert self.images.labels is not None
-        return self.patches.any(torch.from_numpy(self.images.labels[index] > 0)).numpy()
+        return self.patches.any(torch.from_numpy(self.images.lesion(index))).numpy()
 
     def _look(self, index: np.ndarray) -> np.ndarray:
         return self.observe(self.fetch(index)).numpy()

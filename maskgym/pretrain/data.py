@@ -32,9 +32,9 @@ class Split:
         """Give some images, (n, C, *size): whole, or the middles of native ones where training is on crops."""
         return torch.from_numpy(np.stack([np.array(self.source.load(row)) for row in rows.tolist()]))
 
-    def labels(self) -> np.ndarray | None:
-        """Give the labels of all images, (n, *size), where they have some."""
-        return self.source.images.labels if isinstance(self.source, Whole) else None
+    def lesions(self) -> np.ndarray | None:
+        """Give where the lesions of all images are, (n, *size) bool, where they have labels."""
+        return self.source.images.lesion(slice(None)) if isinstance(self.source, Whole) else None
 
 
 def open_split(settings: PretrainSettings, split: str) -> Split:

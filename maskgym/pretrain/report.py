@@ -22,16 +22,16 @@ class LesionReport:
     """Counts hidden and visible patches with and without lesion.
 
     Args:
-        labels: of the train split, (n, *size); None where it has none.
+        lesions: where those of the train split are, (n, *size) bool; None where nobody says.
         patches: the grid.
     """
 
-    def __init__(self, labels: np.ndarray | None, patches: Patches):
-        if labels is None:
+    def __init__(self, lesions: np.ndarray | None, patches: Patches):
+        if lesions is None:
             raise BadInput("these images have no labels to report on: leave --report away")
         parts = [
-            patches.any(torch.from_numpy(np.ascontiguousarray(labels[first : first + 64] > 0)))
-            for first in range(0, len(labels), 64)
+            patches.any(torch.from_numpy(np.ascontiguousarray(lesions[first : first + 64])))
+            for first in range(0, len(lesions), 64)
         ]
         self.lesion = torch.cat(parts)  # (n, *grid) bool
         self.counts: dict[int, list[int]] = {}  # epoch -> hidden, hidden lesion, visible, visible lesion

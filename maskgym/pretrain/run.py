@@ -125,7 +125,7 @@ class Run(Loop):
         super().__init__(settings, student, agent, loader, fabric)
         self.ids = train.source.ids
         self.images = val.middle(np.linspace(0, len(val) - 1, min(_LOOKED, len(val))).astype(int))  # of all patients
-        self.report = LesionReport(train.labels(), self.patches) if settings.report else None
+        self.report = LesionReport(train.lesions(), self.patches) if settings.report else None
         self.pending: list[tuple[Tensor, dict[str, float]]] = []  # of steps not told of yet: costs, the agent's metrics
         self.journal: Journal | None = None
         self._last, self._told = (0.0, 0), ""

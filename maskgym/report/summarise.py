@@ -150,10 +150,15 @@ def _examples(name: str, by_method: ByMethod) -> list[Block]:
 
 
 def _means(by_method: ByMethod, region: str, metrics: tuple[str, ...]) -> list[Block]:
-    """Method by measure, and how many scores were not defined."""
-    values = {
+    """Method by measure, and how many scores were not defined; what nobody measured has no column."""
+    every = {
         metric: {method: array(runs, of_region(region, metric))[0] for method, runs in by_method.items()}
         for metric in metrics
+    }
+    values = {
+        metric: column
+        for metric, column in every.items()
+        if metric == metrics[0] or any(not np.isnan(one).all() for one in column.values())
     }
     means = {metric: {method: mean(one) for method, one in column.items()} for metric, column in values.items()}
     rows: list[list[Field | str]] = []
@@ -165,9 +170,10 @@ def _means(by_method: ByMethod, region: str, metrics: tuple[str, ...]) -> list[B
         fields = [_marked(column, method, metric) for metric, column in means.items()]
         rows.append([method, *fields, size, Field(str(usual), f"({others})" if others else "")])
     units = {str(run.scores.get("distances_in", "")) for runs in by_method.values() for run in runs} - {""}
-    unit = f" HD95 in {' or '.join(sorted(units))}, less is better." if units else " HD95: less is better."
+    unit = f" in {' or '.join(sorted(units))}" if units else ""
+    unit = f" HD95{unit}: less is better." if "HD95" in values else ""
     caption = f"{region}: mean over seeds and patients, with 95 % interval.{unit} Bold: best mean of the column."
-    names = [f"{metric}\N{NO-BREAK SPACE}↓" if metric in LOWER else metric for metric in metrics]
+    names = [f"{metric}\N{NO-BREAK SPACE}↓" if metric in LOWER else metric for metric in values]
     return table(caption, ("method", *names, "seeds x patients", "left out"), rows)
 
 

@@ -6,6 +6,7 @@ from maskgym.agent import GameSpec
 from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking.patches import Patches
+from maskgym.meter import Meter
 from maskgym.networks.store import save
 from maskgym.networks.unet import UNet
 from maskgym.registry import make_agent
@@ -74,7 +75,7 @@ def test_no_masks_are_refused() -> None:
         make_agent("loss-map?masks=0", game_spec=SPEC)
 
 
-def test_in_pre_training_it_asks_the_frozen_networks_it_names_and_in_an_environment_that_ones(tmp_path) -> None:
+def test_it_asks_the_frozen_networks_it_names_in_pre_training_and_in_an_environment_and_is_metered(tmp_path) -> None:
     torch.manual_seed(0)
     images = torch.randn(4, 1, 32, 32)
     networks = [UNet(widths=(8, 8)).eval() for _ in range(2)]
@@ -88,10 +89,10 @@ def test_in_pre_training_it_asks_the_frozen_networks_it_names_and_in_an_environm
     asked.lend(Game(networks[0], PATCHES, 0.5, reward="reducible", reference=networks[1]))
     torch.testing.assert_close(told, asked.score(images), rtol=1e-3, atol=1e-4)
     assert not [key for key in agent.state_dict() if key != "drawn"], "they are not saved as its own"
-    agent.lend(Game(Nothing(), PATCHES, 0.5))
-    other = make_agent("loss-map", game_spec=SPEC, masks=4)
-    other.lend(Game(Nothing(), PATCHES, 0.5))
+    meter = Meter()
+    agent.lend(Game(Nothing(), PATCHES, 0.5).metered(meter))
     agent.drawn.zero_()
-    torch.testing.assert_close(agent.score(images), other.score(images))
+    torch.testing.assert_close(agent.score(images), told)
+    assert meter.total == 2 * 4 * len(images), "both networks under four masks"
     with pytest.raises(BadInput, match="name the first by network="):
         make_agent("loss-map", game_spec=SPEC, reward="relative")

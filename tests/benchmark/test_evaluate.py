@@ -3,6 +3,7 @@
 import csv
 import json
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -218,6 +219,20 @@ def test_a_folder_trained_again_is_played_again(task, tmp_path, pars):
     assert not (masks[0] == masks[1]).all()
     start = f"search?queries=16&start={spec}"  # weights named among the settings count, too
     assert players.folders(start) == players.folders(spec) == [tmp_path / "hpm"]
+
+
+def test_a_network_named_in_a_spec_is_asked_in_place_of_the_games_and_trained_again_it_is_another(
+    networks, task, tmp_path, pars
+):
+    named, masks = tmp_path / "own.safetensors", []
+    for name in ("one", "other"):
+        shutil.copy(networks[name], named)
+        spec = f"loss-map?masks=2&network={named}"
+        found = scored(Protocol((spec, "loss-map?masks=2"), (0.5,), 1, 6), task, tmp_path / "out", pars)
+        masks.append(found[spec, 0.5, "deterministic"].mask)
+        assert (found[spec, 0.5, "deterministic"].queries == 2).all()
+    np.testing.assert_array_equal(masks[0], found["loss-map?masks=2", 0.5, "deterministic"].mask)  # the game's is "one"
+    assert not (masks[0] == masks[1]).all()
 
 
 def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks, par_file, task, tmp_path):

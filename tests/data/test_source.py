@@ -50,6 +50,9 @@ def test_anatomy_names_its_classes():
     images = load("phantoms?labels=anatomy&count=40", size=(32, 32))
     assert images.classes == ("wall", "cavity", "organ_flat", "organ_fibrous", "organ_speckled", "vessel", "lesion")
     assert images.labels.max() == 7
+    np.testing.assert_array_equal(images.lesion(slice(None)), images.labels == 7)
+    plain = load("phantoms?count=40", size=(32, 32))
+    np.testing.assert_array_equal(plain.lesion(np.arange(40)), images.labels == 7)
 
 
 def test_real_phantoms_are_zscored_and_have_lesions():

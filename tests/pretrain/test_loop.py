@@ -199,7 +199,7 @@ def test_the_report_counts_what_was_hidden(tmp_path):
     settings = tiny(tmp_path, report=True, epochs=2)
     pretrain(settings)
     train = open_split(settings, "train")
-    holds = Patches((16, 16), (4, 4)).any(torch.from_numpy(train.labels()[make_loader(settings, train).rows] > 0))
+    holds = Patches((16, 16), (4, 4)).any(torch.from_numpy(train.lesions()[make_loader(settings, train).rows]))
     told = read(tmp_path)
     assert [row["epoch"] for row in told] == [1, 2]
     for row in told:

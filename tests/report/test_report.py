@@ -23,6 +23,18 @@ def test_means_are_those_of_the_scores(made):
     assert table["hpm"]["left out"].text == "2"  # p3, in both runs
 
 
+def test_what_nobody_measured_has_no_column(study):
+    for file in study.rglob("scores.json"):
+        told = json.loads(file.read_text())
+        for regions in told["patients"].values():
+            regions["lesion"] |= dict.fromkeys(("HD95", "NSD"))
+        file.write_text(json.dumps(told))
+    table = tables(build(load(study)), "lesion: mean over seeds and patients")[0]
+    assert table.headings[1:5] == ("DSC", "PPV", "SEN", "IoU")
+    assert not {"HD95", "HD95\N{NO-BREAK SPACE}↓", "NSD"} & set(table.headings)
+    assert "HD95" not in table.caption
+
+
 def test_differences_are_paired_and_the_probability_counts_pairs(made):
     """By hand: hpm is above random by 0.1, 0, 0.1, 0.2. On p1 each of its runs beats both; on p2 it is one tie, one
     loss against 0.6, two wins."""

@@ -20,6 +20,17 @@ def test_whoever_masks_is_scored_in_the_game_that_all_share(jobs, tmp_path):
     assert after(jobs["data0/anew/score"], "--par") == after(jobs["data0/par"], "--out")
 
 
+def test_masks_by_averages_of_the_students_own_run_are_no_players(study, tmp_path):
+    more = (
+        '[[method]]\nname = "own"\nrecipe = "random"\n[method.pretrain]\nagent = "snapshots"\nteacher = "so-far:0.5"\n'
+    )
+    study.write_text(study.read_text() + more + 'fast = "so-far:0.02"\n')
+    names = {job.name for job in plan(read_study(study), tmp_path / "out")}
+    assert "data0/own/seed0/pretrain" in names
+    assert "data0/random/score" in names
+    assert "data0/own/score" not in names
+
+
 def test_methods_are_scored_at_the_hard_share_they_hide_by_in_pre_training_unless_the_study_says_another(
     study, tmp_path
 ):
