@@ -122,7 +122,7 @@ def draw_training(runs: Sequence[Run], measure: str, path: Path) -> str:
     for panel, (axis, label) in zip(panels, AXES.items(), strict=True):
         lines = training(runs, axis)
         plots.bands(panel, lines)
-        panel.set_xscale("log")
+        plots.log_axis(panel)
         panel.set_xlabel(label)
         plots.dress(panel)
         for name, (where, line) in lines.items():

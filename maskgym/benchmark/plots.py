@@ -108,6 +108,16 @@ def new_figure(wide: float, tall: float) -> Figure:
     return figure
 
 
+def log_axis(panel: Any) -> None:
+    """Lay values out by their logarithm, with ticks at 1, 2, 5, 10, ... in plain figures."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    panel.set_xscale("log")
+    panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panel.xaxis.set_major_formatter(lambda x, _: f"{x:,g}" if x < 1e5 else f"{x:,.0f}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+
+
 def dress(panel: Any, axis: str = "both") -> None:
     """Give a panel the house's looks."""
     panel.grid(axis=axis, color=GRID, zorder=0)
