@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from maskgym.benchmark.statistics import Interval
@@ -10,7 +12,6 @@ from maskgym.report.load import Findings
 from maskgym.report.page import Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
 from maskgym.report.summarise import of_all, per_cent, reached
-from maskgym.studies.results import measure
 from maskgym.studies.worth import FEWEST, Keys, Worth, control, dsc, rank_correlation, worths
 
 _NAME = "score"  # of the one score of a study that names none
@@ -76,19 +77,18 @@ def _row(one: Worth, name: str, by_share: list[list[Worth]]) -> list[Field | str
 def _against_hard_share(
     found: Findings, place: str, gaps: dict[str, Interval], palette: dict[str, str]
 ) -> list[Picture]:
-    """Worth of each agent by its hard share, a line an agent and reward."""
+    """Worth of each agent by its hard share; methods whose agent the study spells alike are one line."""
     lines: dict[str, dict[float, Interval]] = {}
+    names: dict[str, str] = {}  # of lines, by agent: the name of its first method, without the share
     colour: dict[str, str] = {}
-    for method, gap in gaps.items():
-        runs = found.pretrainings(method)
-        told = runs[0].settings if runs else {}
-        agent, reward = str(told.get("agent", "")), str(told.get("reward") or "loss")
-        share = measure(told.get("hard_share"))
-        name = agent.partition("?")[0].partition(":")[0] + ("" if reward == "loss" else f", {reward}")
-        name = f"{name}?{agent.partition('?')[2]}" if "?" in agent and ":" not in agent else name
-        if share == share and name.partition("?")[0] != "random" and "/" not in name:
-            lines.setdefault(name, {})[share] = gap
-            colour.setdefault(name, palette[method])
+    for method in found.study.methods:
+        if method.name not in gaps or not found.study.masks(method):
+            continue
+        agent = found.study.agent_of(method)
+        name = names.setdefault(agent, re.sub(r"-\d+$", "", method.name))
+        if agent.partition("?")[0] != "random":
+            lines.setdefault(name, {})[found.study.hard_share_of(method)] = gaps[method.name]
+            colour.setdefault(name, palette[method.name])
     lines = {name: line for name, line in lines.items() if len(line) > 1}
     title = f"{found.names[place]}: worth by hard share"
     x, y = "share of the hidden patches chosen by the agent", f"{found.measured.by} above its baseline"

@@ -5,7 +5,21 @@ import json
 from maskgym.report.load import load
 from maskgym.report.page import Rows
 from maskgym.report.write import build, render
-from tests.report.study_folder import DSC, PLAN, SCORE, pictures, plan, points, pretraining, record, rows, run, tables
+from maskgym.studies.read import keep
+from tests.report.study_folder import (
+    DSC,
+    PLAN,
+    SCORE,
+    TABLES,
+    pictures,
+    plan,
+    points,
+    pretraining,
+    record,
+    rows,
+    run,
+    tables,
+)
 
 
 def test_means_are_those_of_the_scores(made):
@@ -185,15 +199,28 @@ def test_worth_is_corrected_and_the_control_is_told(study):
     assert "positive control holds: 'random' is +0.1500 DSC above 'scratch'" in render(made, "report.md.j2")
 
 
-def test_worth_is_drawn_against_the_hard_share(study):
-    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2]"), half="selfmedhpm", whole="selfmedhpm")
+def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study):
+    """Two networks' loss maps are two agents; one of them stands at a single share and makes no line."""
+    arms = {"late-50": ("late", 0.5, 0.52), "late-100": ("late", 1, 0.4), "early-50": ("early", 0.5, 0.6)}
+    file = study.parent / "hard.toml"
+    (study / "study.json").unlink()
+    more = "".join(
+        f'[[method]]\nname = "{name}"\nrecipe = "random"\n[method.pretrain]\nagent = "loss-map?network={network}"\n'
+        f"hard_share = {share}\n"
+        for name, (network, share, _) in arms.items()
+    )
+    file.write_text(
+        PLAN.replace("[0, 1]", "[0, 1, 2]") + TABLES + '[[method]]\nname = "random"\nrecipe = "random"\n' + more
+    )
+    keep(file, study)
+    values = {"random": 0.5} | {name: value for name, (*_, value) in arms.items()}
     for seed in range(3):
-        for method, value in {"random": 0.5, "half": 0.52, "whole": 0.4}.items():
+        for method, value in values.items():
             if method != "random" or seed == 2:
                 run(study, method, seed, {"p1": value + 0.01 * seed})
-                pretraining(study, method, seed, agent="hpm", hard_share="0.5" if method == "half" else "1")
+                pretraining(study, method, seed)
     [drawn] = [one for one in pictures(build(load(study))) if one.name == "hard-share-data0"]
-    assert list(drawn.source.args[1]["hpm"]) == [0.5, 1.0]
+    assert {name: list(line) for name, line in drawn.source.args[1].items()} == {"late": [0.5, 1.0]}
     assert b"share of the hidden patches" in drawn.content
 
 
