@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +15,7 @@ from maskgym.errors import BadInput
 from maskgym.training.devices import make_fabric
 from maskgym.training.fit import Job, Plan, fit
 from maskgym.training.folder import Folder
+from maskgym.training.trainer import Trainer, TrainerSettings
 
 
 class Slow(Job):
@@ -72,3 +75,18 @@ def test_a_killed_run_is_followed_at_once_though_its_workers_live_on(busy):
     process.kill()
     process.join()
     assert fit(Slow(), Plan(1, 0.0, workers=0), folder)
+
+
+def test_a_trainer_holds_its_folder_to_the_end(tmp_path, monkeypatch):
+    told = []
+    code = "import sys, pathlib, maskgym.training.folder as runs; runs.Folder(pathlib.Path(sys.argv[1]), {})"
+
+    def train(trainer):
+        words = [sys.executable, "-c", code, str(tmp_path / "run")]
+        told.append(subprocess.run(words, capture_output=True, text=True, check=False).stderr)
+
+    monkeypatch.setattr(Trainer, "_in_one_process", train)
+    Trainer(
+        nn.Linear(1, 1), None, TrainerSettings(steps=1, synchronous=True), Folder(tmp_path / "run", {}), quiet=True
+    )()
+    assert "another process is training in" in told[0]
