@@ -37,6 +37,7 @@ def in_wheel(built: Path) -> set[str]:
         return set(wheel.namelist())
 
 
+@pytest.mark.slow
 def test_the_wheel_installs_beside_openai_agents_without_a_file_in_common(built):
     tops = {name.split("/")[0] for name in in_wheel(built)}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"maskgym", "maskgym_agents"}

@@ -50,6 +50,7 @@ def test_hpm_is_trained_by_workers_and_goes_on_where_it_was(tmp_path: Path) -> N
     assert not torch.equal(teacher, fresh.state_dict()["teacher.head.weight"])
 
 
+@pytest.mark.slow
 def test_an_agent_with_a_loop_of_its_own_starts_over_unless_it_is_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -158,6 +158,7 @@ def test_plays_for_all_patches_of_the_parallel_environment(name: str, envs: Call
 
 
 @pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.slow
 def test_learns_from_an_environment_the_same_way_twice(
     name: str, dims: str, envs: Callable[..., Any], player: Make
 ) -> None:

@@ -37,6 +37,7 @@ def test_sampling_draws_every_bit_by_its_probability() -> None:
     torch.testing.assert_close(asked.mean(0), agent.score(images)[0].sigmoid(), atol=0.1, rtol=0)
 
 
+@pytest.mark.slow
 def test_learning_pays() -> None:
     env = gym.make_vec(
         "maskgym:MaskMIMSmall-v0", num_envs=16, split="test", image_size=32, ratio=0.5, piece=16, output="torch"

@@ -122,6 +122,7 @@ def test_a_learner_is_trained_once_a_seed_and_once_a_ratio_where_it_is_told_to(c
     assert "Trained at" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_comes_to_the_same_figures(task, tmp_path, monkeypatch, pars):
     protocol = Protocol(("random", "variance"), (0.5, 0.75), 2, 6)
     whole = scored(protocol, task, tmp_path / "whole", pars)
@@ -167,6 +168,7 @@ class Bright(Agent):
 """
 
 
+@pytest.mark.slow
 def test_an_agent_of_another_package_is_scored_again_after_its_code_changed(command, tmp_path, monkeypatch):
     """A stranger's agent, found by its entry point; once the old figure was told again, silently."""
     site = tmp_path / "site"

@@ -56,6 +56,7 @@ def test_an_entry_is_small_holds_every_mask_and_reproduces(entry, scored, capsys
 
 
 @pytest.mark.parametrize("entry", sorted((ROOT / "leaderboard").glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_every_entry_of_the_leaderboard_reproduces(entry):
     assert run(["leaderboard", "check", str(entry)]) == 0
 

@@ -29,6 +29,7 @@ def command(*words):
     return shlex.join(["maskgym", *words])
 
 
+@pytest.mark.slow
 def test_a_pretraining_and_a_fine_tuning_tell_all_that_they_were_made_by(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["maskgym"])
     first, second = tmp_path / "a $folder", tmp_path / "second"

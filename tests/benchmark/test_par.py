@@ -208,6 +208,7 @@ def test_two_searches_do_not_write_one_file(tmp_path, monkeypatch):
             pass
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_the_middle_is_taken_up_where_it_was(game_options, tmp_path):
     """Killed with the signal that nothing can catch, once something is stored."""
     path = tmp_path / "par.safetensors"

@@ -21,6 +21,7 @@ def drawn(seed=0, runs=5, images=40, shift=0.0):
 
 
 @pytest.mark.parametrize(("name", "runs"), [(name, 3) for name in CASES] + [("runs and images alike", 5)])
+@pytest.mark.slow
 def test_nineteen_of_twenty_intervals_hold_the_truth(name, runs):
     shares = Coverage(images=32, studies=400).shares(Case(*CASES[name]), runs)
     assert shares.pop("bootstrap") < 0.95 or name == "images differ most"

@@ -118,6 +118,7 @@ def test_pre_trained_weights_are_where_training_starts_and_their_coverage_is_tol
 
 
 @pytest.mark.parametrize("recipe", ["ahm", "amlp", "mps-ams", "anatomask", "selfmedhpm"])
+@pytest.mark.slow
 def test_every_recipe_runs(tmp_path, recipe):
     network = "unetr?width=12&heads=3&features=4" if recipe == "selfmedhpm" else "stunet?widths=4,8"
     finetune(settings(tmp_path / "out", recipe=recipe, network=network, steps=2, eval_every=2))
@@ -125,6 +126,7 @@ def test_every_recipe_runs(tmp_path, recipe):
     assert told["lr"] == told["lr"]
 
 
+@pytest.mark.slow
 def test_volumes_are_fine_tuned_by_windows_in_bf16(tmp_path):
     sizes = {"image_size": "16x16x16", "window": "8x8x8", "label_share": 0.005}
     told = finetune(settings(tmp_path / "out", **sizes, steps=2, eval_every=2, batch=2, precision="bf16"))
@@ -236,6 +238,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(tmp_path):
         finetune(settings(tmp_path / "out", lr=1e30, recipe="anatomask", steps=40))
 
 
+@pytest.mark.slow
 def test_several_choices_of_labelled_patients_are_run_one_after_the_other(tmp_path):
     told = finetune(settings(tmp_path / "out", label_share=1.0, labels=3, label_seed="0,1", steps=2))
     first, second = told["draws"]

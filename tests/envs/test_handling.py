@@ -96,12 +96,14 @@ def play_in_a_child(env_id: str) -> float:
 
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
+@pytest.mark.slow
 def test_a_child_process_finds_the_prefixed_ids(method):
     with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:  # raises if a child dies; a Pool waits
         rewards = list(pool.map(play_in_a_child, IDS))
     assert rewards == pytest.approx([play_in_a_child(env_id) for env_id in IDS], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_environments_step_in_forked_children_of_a_process_that_computes_with_several_threads():
     program = """
 import gymnasium as gym, torch

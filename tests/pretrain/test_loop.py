@@ -52,6 +52,7 @@ def test_volumes_are_no_other_case(tmp_path):
     assert store.header(tmp_path / "a" / "model.safetensors")["about"]["image_size"] == "8x8x8"
 
 
+@pytest.mark.slow
 def test_the_held_out_loss_falls_under_predicting_the_mean(tmp_path):
     small = {
         "image_size": "32x32",
@@ -79,6 +80,7 @@ def test_masks_have_the_size_and_the_hard_share_of_their_epoch(tmp_path):
         assert 0 < float(wanted[:, hard : hard + 8].float().mean()) < 1
 
 
+@pytest.mark.slow
 def test_the_learning_rate_warms_up_and_falls_to_zero_along_a_cosine(tmp_path):
     loop = loop_of(tiny(tmp_path, epochs=100, warm_up=10.0, image_size="8x8"))
     played = []

@@ -97,6 +97,7 @@ def test_a_run_killed_with_sigkill_goes_on(tmp_path):
     assert_same(standing(whole)["job"], standing(broken)["job"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_all_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     from maskgym.commands.pretrain import Pretrain
 

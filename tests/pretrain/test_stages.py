@@ -10,6 +10,8 @@ from maskgym.networks import store
 from tests.downstream.eyes import eyes
 from tests.pretrain.runs import TINY
 
+pytestmark = pytest.mark.slow
+
 AHM = {
     **TINY,
     "recipe": "ahm",

@@ -105,6 +105,7 @@ def test_names_are_no_markup_and_no_formula(study):
     assert b"money$x_{$" in shares.content
 
 
+@pytest.mark.slow
 def test_damaged_pictures_bombs_cut_curves_and_lost_settings_stop_nothing(study, tmp_path):
     for file in study.rglob("settings.json"):
         file.unlink()

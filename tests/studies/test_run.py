@@ -38,6 +38,8 @@ from pathlib import Path
 from maskgym.studies.plan import plan
 from maskgym.studies.read import read_study
 from maskgym.studies.run import Local, run_all
+
+pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     print(run_all(out, plan(read_study(out / "study.json"), out)[:2], Local(out, 2, "fake")))

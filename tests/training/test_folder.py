@@ -17,6 +17,8 @@ from maskgym.training.fit import Job, Plan, fit
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
 
+pytestmark = pytest.mark.slow
+
 
 class Slow(Job):
     """Takes one step, then sleeps; forks a child that outlives it."""

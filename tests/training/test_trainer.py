@@ -74,6 +74,7 @@ def test_compiled_networks_train_to_the_same_weights_and_what_is_judged_is_not_c
 
 
 @pytest.mark.parametrize("synchronous", [False, True])
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_weights_of_one_that_was_not(
     toy: Any, games: Any, tmp_path: Path, synchronous: bool
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_worker_that_hangs_says_where_and_is_ended(toy: Any, games: Any) -> No
     assert "in propose" in failure.reason
 
 
+@pytest.mark.slow
 def test_a_worker_killed_from_outside_is_named(toy: Any, games: Any) -> None:
     agent = toy(nap=0.005)
     pool = WorkerPool(agent, make_optimizer(agent), games, 4 * 300, workers=2)
@@ -145,6 +146,7 @@ def test_a_worker_that_never_comes_to_its_first_update_is_ended(toy: Any, games:
     assert "hung" in failure.reason
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
