@@ -44,7 +44,7 @@ class Curve(BaseCallback):
 
     def _on_step(self):
         if self.num_timesteps >= self.due:
-            self.due += steps // 5
+            self.due += max(steps // 5, 1024)
             best = play(self.model, self.image_only)
             reached = [points(best[query], par.random, par.reward) for query in (0, 3, QUERIES - 1)]
             print(self.name, self.num_timesteps, *(f"{value:.1f}" for value in reached), sep=",", flush=True)

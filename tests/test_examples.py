@@ -11,6 +11,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SHORT = {  # arguments that make them quick
     "random_agent.py": ["2"],
     "sb3_ppo.py": ["256"],
+    "sb3_query.py": ["256"],
     "pettingzoo_loop.py": [],
     "rllib_appo.py": ["--steps", "256", "--runners", "1"],
     "torchrl_ppo.py": ["--steps", "256"],

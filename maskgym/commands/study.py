@@ -54,7 +54,8 @@ class RunStudy:
             raise BadInput(f"workers {self.workers} must be at least 1")
         if self.address and self.engine != "ray":
             raise BadInput(f"--address {self.address} is that of a Ray cluster: add --engine ray")
-        out = self.out or Path("study") / self.study.stem
+        # Half-done jobs hold this path in their settings: one spelling of it, wherever the next start stands.
+        out = (self.out or Path("study") / self.study.stem).absolute()
         study = read_study(self.study, self.data)
         _check(study)
         names = [method.name for method in study.methods]

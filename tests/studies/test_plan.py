@@ -31,6 +31,15 @@ def test_a_ready_study_is_planned_and_its_commands_are_understood(file, tmp_path
         before.add(job.name)
 
 
+def test_a_study_goes_on_however_its_folder_is_spelled(tmp_path, monkeypatch, capsys):
+    said = set()
+    for folder, out in ((tmp_path, "out"), (tmp_path.parent, f"{tmp_path.name}/out"), (tmp_path, tmp_path / "out")):
+        monkeypatch.chdir(folder)
+        run(["study", str(QUICK), "--out", str(out), "--dry-run"])
+        said.add(capsys.readouterr().out)
+    assert len(said) == 1, "half-done jobs hold paths in their settings"
+
+
 def test_a_network_is_pre_trained_once_for_all_label_shares(tmp_path):
     jobs = plan(read_study(QUICK), tmp_path)
     kinds = [job.kind for job in jobs]
