@@ -20,6 +20,8 @@ from maskgym.studies.read import keep
 from maskgym.studies.run import Local, run_all
 from maskgym.studies.status import estimate, status
 
+pytestmark = pytest.mark.slow
+
 TOML = """
 data = ["phantoms"]
 seeds = [0]
@@ -38,8 +40,6 @@ from pathlib import Path
 from maskgym.studies.plan import plan
 from maskgym.studies.read import read_study
 from maskgym.studies.run import Local, run_all
-
-pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     out = Path(sys.argv[1])
     print(run_all(out, plan(read_study(out / "study.json"), out)[:2], Local(out, 2, "fake")))
