@@ -112,6 +112,7 @@ def _command(out: Path, job: Job, program: str, spent: float) -> int:
         note("finished")
     else:
         note("failed", error=last_words(out, job) or [f"exit code {code}, and no {job.leaves.name}"])
+        return code or 1
     return code
 
 

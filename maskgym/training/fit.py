@@ -137,6 +137,8 @@ def fit(job: Job, plan: Plan, folder: Path) -> bool:
 
 def _fit(job: Job, plan: Plan, folder: Path) -> bool:
     _go_on(job, folder)
+    if job.done >= plan.steps and job.fabric.is_global_zero:
+        job.keep()  # the run was killed between its last checkpoint and this, or what it left was deleted
     pending: list[tuple[int, Tensor, Any]] = []  # steps whose loss was not looked at yet
     earlier, started, waited = job.seconds, time.monotonic(), job.waited
     made_ahead = closing(ahead(job.make, job.done, plan.steps, plan.workers))

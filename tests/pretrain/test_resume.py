@@ -72,6 +72,15 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkey
     assert (unbroken.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
 
 
+def test_a_run_killed_after_its_last_checkpoint_still_leaves_the_student(tmp_path):
+    settings = tiny(tmp_path / "a", "random")
+    file = pretrain(settings)
+    written = file.read_bytes()
+    file.unlink()
+    pretrain(settings)
+    assert file.read_bytes() == written
+
+
 @pytest.mark.slow
 def test_a_run_killed_with_sigkill_goes_on(tmp_path):
     line = (

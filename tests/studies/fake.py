@@ -25,6 +25,8 @@ def main(words: list[str]) -> None:
     except KeyboardInterrupt:
         say("saved")
         raise SystemExit(130) from None
+    if (home / "leave nothing").exists():
+        return
     out.mkdir(parents=True, exist_ok=True)
     leaves = {"finetune": "scores.json", "pretrain": "model.safetensors"}[words[0]]
     (out / leaves).write_text(os.environ["OMP_NUM_THREADS"])

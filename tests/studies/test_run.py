@@ -114,6 +114,16 @@ def test_failing_jobs_are_told_and_only_they_run_again(out):
     assert len(begun(out)) == 3
 
 
+def test_a_command_that_leaves_nothing_has_failed_whatever_its_exit_code(out):
+    """Else Snakemake, which looks at the code, calls it done and wonders where the file is."""
+    job = jobs_of(out)[0]
+    (out.parent / "leave nothing").touch()
+    words = [sys.executable, "-m", "maskgym.studies.job", str(out), job.name, "fake"]
+    run = subprocess.run(words, capture_output=True, text=True)
+    assert (run.returncode, state(out, job)["state"]) == (1, "failed")
+    assert f"no {job.leaves.name}" in run.stderr
+
+
 def test_jobs_begin_in_the_order_of_the_plan_though_others_are_ready(tmp_path, out):
     """Seed by seed: a fine-tuning does not queue behind the pre-trainings of seeds to come."""
     (tmp_path / "s.toml").write_text(TOML.replace("seeds = [0]", "seeds = [0, 1, 2]"))
