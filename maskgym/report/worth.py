@@ -36,7 +36,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
         by_share = [worths(found.study, scores, share) for share in found.shares if len(found.shares) > 1]
         rows += [_row(one, name, by_share) for one in every]
         gaps[name] = _first_gaps(every)
-        pictures += _against_hard_share(found, place, gaps[name], palette)
+        pictures += _against_hard_share(found, place, gaps[name], palette) + _against_steps(found, place, palette)
     x = charts.limits([gap for of_place in gaps.values() for gap in of_place.values()])
     drawn = [
         chart(f"worth-{place}", f"{name}: worth", charts.forest, name, own, palette, f"{by} above its baseline", x)
@@ -94,6 +94,27 @@ def _against_hard_share(
     x, y = "share of the hidden patches chosen by the agent", f"{found.measured.by} above its baseline"
     told_of = (title, lines, colour, x, y)
     return [chart(f"hard-share-{place}", title, charts.steps, *told_of, zero=True)] if lines else []
+
+
+def _against_steps(found: Findings, place: str, palette: dict[str, str]) -> list[Picture]:
+    """What was reached by the length of the fine-tuning; methods that are named alike but for a number are one line."""
+    pictures = []
+    for share in found.shares:
+        lines: dict[str, dict[float, Interval]] = {}
+        colour: dict[str, str] = {}
+        for method in found.study.methods:
+            for run in found.chosen(place, method.name, share)[:1]:
+                name = re.sub(r"-\d+$", "", method.name)
+                came_to = reached(found.chosen(place, method.name, share), of_all(found.measured.by))
+                lines.setdefault(name, {})[float(run.settings["steps"])] = came_to
+                colour.setdefault(name, palette[method.name])
+        lines = {name: line for name, line in lines.items() if len(line) > 1}
+        title, by = f"{found.names[place]}, {per_cent(share)} of the labels", found.measured.by
+        told_of = (title, lines, colour, "steps of fine-tuning", by)
+        if lines:
+            name = f"{title}: {by} by steps of fine-tuning"
+            pictures.append(chart(f"steps-{place}-{share:g}", name, charts.steps, *told_of, per_cent=False))
+    return pictures
 
 
 def winning(found: Findings, palette: dict[str, str]) -> Section:

@@ -224,6 +224,30 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
     assert b"share of the hidden patches" in drawn.content
 
 
+def test_what_was_reached_is_drawn_against_the_length_of_the_fine_tuning(study):
+    """Arms that end in a number are one line, if that number is one of steps; others, as of hard shares, are none."""
+    arms = {"random": (800, 0.6), "random-100": (100, 0.3), "hard-50": (800, 0.5), "hard-100": (800, 0.4)}
+    (study / "study.json").unlink()
+    file = study.parent / "lengths.toml"
+    tables_of = (
+        f'[[method]]\nname = "{name}"\nrecipe = "random"\n[method.finetune]\nsteps = {steps}\n'
+        for name, (steps, _) in arms.items()
+    )
+    file.write_text(PLAN.replace("[0, 1]", "[0, 1, 2]") + TABLES + "".join(tables_of))
+    keep(file, study)
+    for seed in range(3):
+        for method, (steps, value) in arms.items():
+            folder = study / "data0" / method / f"seed{seed}" / "share0.1"
+            if not folder.exists():
+                run(study, method, seed, {"p1": value})
+                pretraining(study, method, seed)
+            told = json.loads((folder / "settings.json").read_text())
+            (folder / "settings.json").write_text(json.dumps(told | {"steps": steps}))
+    [drawn] = [one for one in pictures(build(load(study))) if one.name.startswith("steps-")]
+    assert {name: list(line) for name, line in drawn.source.args[1].items()} == {"random": [800.0, 100.0]}
+    assert b"steps of fine-tuning" in drawn.content
+
+
 def test_what_masks_cost_is_counted_in_images(study):
     text = 'teacher = "0.999:0.9999:0.25"\nbatch = 8\n'
     for method, teacher in (("random", ""), ("hpm", text)):
