@@ -26,7 +26,7 @@ PIXELS = {
 NETWORKS = {"MaskMIM-v0": "d4e1a75ddea8fd3d", "MaskMIMSmall-v0": "24498bdfb2505d99", "MaskMIM3D-v0": "98f0534f818bf569"}
 PAR_V1 = {
     ("MaskMIM-v0", "test", 0.25): "241f51e79c",
-    ("MaskMIM-v0", "test", 0.5): "075256ff12",
+    ("MaskMIM-v0", "test", 0.5): "e5cb67960d",
     ("MaskMIM-v0", "test", 0.75): "862b3494db",
     ("MaskMIM-v0", "val", 0.75): "71ded5738d",
     ("MaskMIMSmall-v0", "test", 0.25): "4b9e474902",
@@ -35,7 +35,7 @@ PAR_V1 = {
     ("MaskMIMSmall-v0", "val", 0.25): "2988bffde2",
     ("MaskMIMSmall-v0", "val", 0.75): "73f4ab708d",
     ("MaskMIM3D-v0", "test", 0.25): "c24b2720db",
-    ("MaskMIM3D-v0", "test", 0.5): "2c356d4117",
+    ("MaskMIM3D-v0", "test", 0.5): "aebd2f8f47",
     ("MaskMIM3D-v0", "test", 0.75): "ae3dfb0a09",
     ("MaskMIM3D-v0", "val", 0.75): "b3eceb37cc",
 }
