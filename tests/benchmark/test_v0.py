@@ -37,7 +37,7 @@ PAR_V1 = {
     ("MaskMIM3D-v0", "test", 0.25): "c24b2720db",
     ("MaskMIM3D-v0", "test", 0.5): "aebd2f8f47",
     ("MaskMIM3D-v0", "test", 0.75): "ae3dfb0a09",
-    ("MaskMIM3D-v0", "val", 0.75): "b3eceb37cc",
+    ("MaskMIM3D-v0", "val", 0.75): "43886659b8",
 }
 
 
