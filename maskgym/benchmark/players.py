@@ -164,9 +164,13 @@ def name_of(spec: str) -> str:
 
 
 def short(spec: str, most: int = 0) -> str:
-    """A spec without its folder, cut where it is longer than that."""
+    """A spec without its folder and without the way to others, cut where it is longer than that.
+
+    >>> short("foresight:runs/a?start=a3c:/data/runs/a3c-{seed}&queries=16")
+    'foresight?start=a3c:a3c-{seed}&queries=16'
+    """
     where, mark, options = spec.partition("?")
-    plain = where.partition(":")[0] + mark + options
+    plain = where.partition(":")[0] + mark + re.sub(r":[^&]*/", ":", options)
     return plain if not most or len(plain) <= most else plain[: most - 1] + "…"
 
 
