@@ -103,10 +103,10 @@ def _against_steps(found: Findings, place: str, palette: dict[str, str]) -> list
         lines: dict[str, dict[float, Interval]] = {}
         colour: dict[str, str] = {}
         for method in found.study.methods:
-            for run in found.chosen(place, method.name, share)[:1]:
+            runs = found.chosen(place, method.name, share)
+            if runs and (steps := runs[0].settings.get("steps")):
                 name = re.sub(r"-\d+$", "", method.name)
-                came_to = reached(found.chosen(place, method.name, share), of_all(found.measured.by))
-                lines.setdefault(name, {})[float(run.settings["steps"])] = came_to
+                lines.setdefault(name, {})[float(steps)] = reached(runs, of_all(found.measured.by))
                 colour.setdefault(name, palette[method.name])
         lines = {name: line for name, line in lines.items() if len(line) > 1}
         title, by = f"{found.names[place]}, {per_cent(share)} of the labels", found.measured.by
