@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from maskgym.benchmark.curves import read_run, training
+from maskgym.benchmark.players import short
 from maskgym.cli import run
 from maskgym.errors import BadInput
 
@@ -96,3 +97,8 @@ def test_bad_input_is_one_line(tmp_path, words, said):
         run(["curves", *filled])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_agent_is_named_without_the_way_to_any_folder():
+    spec = "foresight:runs/a?start=a3c:/data/runs/a3c-{seed}&queries=16"
+    assert short(spec) == "foresight?start=a3c:a3c-{seed}&queries=16"

@@ -227,6 +227,7 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
 def test_what_was_reached_is_drawn_against_the_length_of_the_fine_tuning(study):
     """Arms that end in a number are one line, if that number is one of steps; others, as of hard shares, are none."""
     arms = {"random": (800, 0.6), "random-100": (100, 0.3), "hard-50": (800, 0.5), "hard-100": (800, 0.4)}
+    arms["random-300"] = (300, 0.5)
     (study / "study.json").unlink()
     file = study.parent / "lengths.toml"
     tables_of = (
@@ -243,6 +244,7 @@ def test_what_was_reached_is_drawn_against_the_length_of_the_fine_tuning(study):
                 pretraining(study, method, seed)
             told = json.loads((folder / "settings.json").read_text())
             (folder / "settings.json").write_text(json.dumps(told | {"steps": steps}))
+        (study / "data0" / "random-300" / f"seed{seed}" / "share0.1" / "settings.json").unlink()  # lost: stops nothing
     [drawn] = [one for one in pictures(build(load(study))) if one.name.startswith("steps-")]
     assert {name: list(line) for name, line in drawn.source.args[1].items()} == {"random": [800.0, 100.0]}
     assert b"steps of fine-tuning" in drawn.content
