@@ -1,3 +1,5 @@
+import doctest
+import importlib
 import re
 import shlex
 from functools import cache
@@ -51,6 +53,23 @@ def test_python_blocks_of_a_page_run_one_after_another(page, tmp_path, monkeypat
             quick = re.sub(r"\.learn\([\d_]+\)", ".learn(256)", text)
             quick = quick.replace("range(1200)", "range(12)").replace("batches(0, 250)", "batches(0, 3)")
             exec(compile(quick, where, "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        file
+        for folder in ("maskgym", "agents")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        if ">>>" in file.read_text()
+    ],
+    ids=lambda file: file.stem,
+)
+def test_examples_in_docstrings_say_what_happens(file):
+    folder, *rest = file.relative_to(ROOT).with_suffix("").parts
+    module = importlib.import_module(".".join([{"agents": "maskgym_agents"}.get(folder, folder), *rest]))
+    tried = doctest.testmod(module)
+    assert tried.attempted and not tried.failed
 
 
 @pytest.mark.parametrize("page", dict.fromkeys(where.rpartition(":")[0] for where, _ in commands()))
