@@ -69,7 +69,8 @@ def test_examples_in_docstrings_say_what_happens(file):
     folder, *rest = file.relative_to(ROOT).with_suffix("").parts
     module = importlib.import_module(".".join([{"agents": "maskgym_agents"}.get(folder, folder), *rest]))
     tried = doctest.testmod(module)
-    assert tried.attempted and not tried.failed
+    assert tried.attempted
+    assert not tried.failed
 
 
 @pytest.mark.parametrize("page", dict.fromkeys(where.rpartition(":")[0] for where, _ in commands()))

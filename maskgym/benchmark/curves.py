@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maskgym.benchmark import leaderboard, par, plots, results, statistics, tables
-from maskgym.benchmark.players import short
+from maskgym.benchmark.players import labels
 from maskgym.benchmark.results import MODES
 from maskgym.benchmark.statistics import Interval
 from maskgym.envs.registry import IDS
@@ -88,7 +88,7 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
 
     paths: folders of `maskgym score`, or entries of the leaderboard, whose masks are played again.
     """
-    found: dict[float, dict[str, list[tables.Line]]] = {}
+    lines: list[tables.Line] = []
     games = set()
     about: dict[str, Any]
     for path in paths:
@@ -105,12 +105,15 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
         )
         for result in scored:
             known = par.find(task, result.ratio, result.reward.shape[1], Path(own) if own else None)
-            line = tables.line(result, known)
-            family = found.setdefault(result.ratio, {}).setdefault(_WHOLE.sub("", short(result.agent)), [])
-            if all(line.queries != other.queries for other in family):
-                family.append(line)
+            lines.append(tables.line(result, known))
     if len(games) > 1:
         raise BadInput(f"these scorings are of {len(games)} games: draw one game at a time")
+    names = labels([*dict.fromkeys(line.agent for line in lines)])
+    found: dict[float, dict[str, list[tables.Line]]] = {}
+    for line in lines:
+        family = found.setdefault(line.ratio, {}).setdefault(_WHOLE.sub("", names[line.agent]), [])
+        if all(line.queries != other.queries for other in family):
+            family.append(line)
     return found
 
 

@@ -21,6 +21,7 @@ import torch
 from maskgym import markdown
 from maskgym.benchmark import par, results, tables
 from maskgym.benchmark.manifest import digest, images_hash
+from maskgym.benchmark.players import short
 from maskgym.benchmark.protocol import FEWEST_SEEDS
 from maskgym.benchmark.results import MODES, Result
 from maskgym.benchmark.tables import Scores
@@ -63,7 +64,7 @@ def submit(folder: Path, agent: str, method: str, name: str, out: Path) -> Entry
         raise BadInput(f"{folder} was scored at hard share {told['hard_share']:g}: score again without --hard-share")
     if about.get("own_par"):
         raise BadInput(f"{folder} was scored against a par of your own: score again without --par")
-    name = name or tables.short(agent)
+    name = name or short(agent)
     entry = Entry(name, method, str(told["game"]["env"]), tuple(replace(result, agent=name) for result in own), told)
     check(entry)
     body: dict[str, Any] = {

@@ -146,7 +146,7 @@ class _Games:
         return gym.make_vec(name, num_envs=num_envs, output="torch", **more, **self.keywords)
 
 
-def folder_of(spec: str, seed: int = 0) -> Path:
+def folder_of(spec: str, seed: int | str = 0) -> Path:
     """The folder that a spec names."""
     return Path(spec.partition("?")[0].partition(":")[2].replace("{seed}", str(seed)))
 
@@ -163,15 +163,38 @@ def name_of(spec: str) -> str:
     return spec.partition("?")[0].partition(":")[0]
 
 
-def short(spec: str, most: int = 0) -> str:
-    """A spec without its folder and without the way to others, cut where it is longer than that.
+def short(spec: str) -> str:
+    """A spec without its folder and without the way to others.
 
     >>> short("foresight:runs/a?start=a3c:/data/runs/a3c-{seed}&queries=16")
     'foresight?start=a3c:a3c-{seed}&queries=16'
     """
     where, mark, options = spec.partition("?")
-    plain = where.partition(":")[0] + mark + re.sub(r":[^&]*/", ":", options)
-    return plain if not most or len(plain) <= most else plain[: most - 1] + "…"
+    return where.partition(":")[0] + mark + re.sub(r":[^&]*/", ":", options)
+
+
+def labels(specs: Sequence[str], brief: bool = False) -> dict[str, str]:
+    """Short names that tell specs apart, in their order; the folders of saved agents stand where they must.
+
+    Args:
+        specs: of one table.
+        brief: leave out the settings that all specs of an agent share.
+
+    >>> list(labels(["a3c:runs/long", "a3c:runs/wide"]).values())
+    ['a3c:long', 'a3c:wide']
+    >>> list(labels(["search?queries=64&reach=2", "search?queries=256&reach=2"], brief=True).values())
+    ['search?queries=64', 'search?queries=256']
+    """
+    told: dict[str, str] = {}
+    for name in dict.fromkeys(map(name_of, specs)):
+        options = {spec: short(spec).partition("?")[2].split("&") for spec in specs if name_of(spec) == name}
+        shared = set.intersection(*map(set, options.values())) if brief else set()
+        plain = {spec: "&".join(one for one in own if one not in shared) for spec, own in options.items()}
+        twice = len(set(plain.values())) < len(plain)
+        for spec, kept in plain.items():
+            folder = f":{folder_of(spec, '{seed}').name}" if twice and is_saved(spec) else ""
+            told[spec] = name + folder + ("?" if kept else "") + kept
+    return {spec: told[spec] for spec in specs}
 
 
 def slug(spec: str) -> str:

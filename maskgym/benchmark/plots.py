@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from maskgym import drawing
-from maskgym.benchmark.players import short
+from maskgym.benchmark.players import labels
 from maskgym.benchmark.results import MODES
 from maskgym.benchmark.statistics import Interval
 from maskgym.benchmark.tables import Scores
@@ -53,7 +53,7 @@ def bars(scores: Scores, path: Path) -> None:
         panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=INK)
         panel.set_xlim(min([0, *lows]) - 4, 118)
         panel.set_xticks([0, 25, 50, 75, 100], ["random", "25", "50", "75", "par"])
-        panel.set_yticks(range(len(agents)), [plain_text(short(agent)) for agent in agents])
+        panel.set_yticks(range(len(agents)), [plain_text(name) for name in labels(agents).values()])
         dress(panel, "x")
         panel.spines[:].set_visible(False)
     game = scores.manifest["game"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from maskgym import markdown
 from maskgym.benchmark.par import NamedPar
-from maskgym.benchmark.players import short
+from maskgym.benchmark.players import labels
 from maskgym.benchmark.points import agreement, points_of_each
 from maskgym.benchmark.protocol import FEWEST_SEEDS, in_order, track
 from maskgym.benchmark.results import MODES, Result
@@ -206,8 +206,9 @@ def rows(scores: Scores, ratio: float, headings: Sequence[str] = HEADINGS) -> di
 def narrow(scores: Scores, ratio: float) -> dict[str, list[list[str]]]:
     """The same for 80 columns: short names, of sampled play and the inter-quartile mean only the value."""
     told = rows(scores, ratio, NARROW)
+    names = labels([one.agent for one in scores.of(ratio)], brief=True)
     for cells in (cells for lines in told.values() for cells in lines):
-        cells[NARROW.index("agent")] = short(cells[NARROW.index("agent")], 14)
+        cells[NARROW.index("agent")] = names[cells[NARROW.index("agent")]]
         for heading in ("sampled", "IQM"):
             cells[NARROW.index(heading)] = cells[NARROW.index(heading)].partition(" ")[0]
     return told
@@ -230,14 +231,15 @@ def caption(scores: Scores, ratio: float) -> str:
 def remarks(scores: Scores, ratio: float) -> list[str]:
     """What a reader must know before quoting a figure."""
     lines, told = scores.of(ratio), []
+    names = labels([one.agent for one in lines])
     few = [one for one in lines if one.runs < FEWEST_SEEDS and one.points.error != 0]
     for runs in sorted({one.runs for one in few}):
-        who = ", ".join(short(one.agent) for one in few if one.runs == runs)
+        who = ", ".join(names[one.agent] for one in few if one.runs == runs)
         what = "no interval, only the range of the runs" if runs < FEWEST else "fewer than a claim needs"
         told.append(f"{runs} run{'s' * (runs > 1)} of {who}: {what} (a claim needs {FEWEST_SEEDS}).")
     elsewhere = [one for one in lines if one.trained_at is not None and abs(one.trained_at - ratio) > 1e-9]
     for at in sorted({one.trained_at for one in elsewhere if one.trained_at is not None}):
-        who = ", ".join(short(one.agent) for one in elsewhere if one.trained_at == at)
+        who = ", ".join(names[one.agent] for one in elsewhere if one.trained_at == at)
         told.append(f"Trained at {at:.0%} and scored at {ratio:.0%}: {who} (--train-at each trains at every ratio).")
     return told
 
@@ -253,16 +255,17 @@ NOTE = (
 def matrix(scores: Scores, ratio: float) -> str:
     """Every agent against every other, as Markdown: difference in points, and probability of improvement."""
     order = [one.agent for one in scores.of(ratio)]
+    names = labels(order)
     found = {(one.agent, one.other): one for one in scores.comparisons if one.ratio == ratio}
     cells = [
         (
-            short(agent),
+            names[agent],
             *(f"{found[agent, other].difference}; {found[agent, other].improvement.text(2)}" if other != agent else ""
               for other in order),
         )
         for agent in order
     ]  # fmt: skip
-    return markdown.table(("", *map(short, order)), cells)
+    return markdown.table(("", *names.values()), cells)
 
 
 def to_markdown(scores: Scores) -> str:

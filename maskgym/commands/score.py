@@ -143,7 +143,8 @@ def _print(console: Any, scores: Scores, ratio: float) -> None:
     console.print(caption(scores, ratio), style="bold", highlight=False, markup=False)
     shown = Table(box=None, padding=(0, 1, 0, 0))
     for heading in NARROW:
-        shown.add_column(heading, justify="left" if heading == "agent" else "right", no_wrap=True)
+        name = heading == "agent"
+        shown.add_column(heading, justify="left" if name else "right", no_wrap=not name, overflow="fold")
     for track, lines in narrow(scores, ratio).items():
         shown.add_row(f"[dim]{track}[/]")
         for line in lines:

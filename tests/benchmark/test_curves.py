@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maskgym.benchmark.curves import read_run, training
-from maskgym.benchmark.players import short
+from maskgym.benchmark.curves import against_queries, read_run, training
+from maskgym.benchmark.players import labels, short
 from maskgym.cli import run
 from maskgym.errors import BadInput
 
@@ -99,6 +99,27 @@ def test_bad_input_is_one_line(tmp_path, words, said):
     assert "\n" not in str(caught.value)
 
 
+def test_two_saved_agents_of_one_kind_are_two_curves(game_options, par_file, tmp_path, capsys):
+    for name in ("one", "other"):
+        train = ["train", "foresight", *game_options[:-2], "--ratio", "0.5", "--steps", "32", "--workers", "1"]
+        assert run([*train, "--eval-every", "0", "--out", str(tmp_path / name)]) == 0
+    agents = [f"foresight:{tmp_path / name}?queries=12" for name in ("one", "other")]
+    how = ["--par", str(par_file), "--ratio", "0.5", "--seeds", "1", "--out", str(tmp_path / "score")]
+    assert run(["score", *agents, *game_options, *how]) == 0
+    assert set(against_queries([tmp_path / "score"])[0.5]) == {"foresight:one", "foresight:other", "random", "variance"}
+    printed = capsys.readouterr().out
+    assert "foresight:one" in printed
+    assert "foresight:othe" in printed  # the rest on the next line of a narrow column
+
+
 def test_an_agent_is_named_without_the_way_to_any_folder():
     spec = "foresight:runs/a?start=a3c:/data/runs/a3c-{seed}&queries=16"
     assert short(spec) == "foresight?start=a3c:a3c-{seed}&queries=16"
+
+
+def test_labels_keep_the_order_and_show_folders_only_where_they_must():
+    specs = ["a3c:runs/b-{seed}", "random", "hpm:runs/x", "a3c:runs/c-{seed}", "survey?start=a3c:runs/b&queries=16"]
+    assert labels(specs) == dict(
+        zip(specs, ["a3c:b-{seed}", "random", "hpm", "a3c:c-{seed}", "survey?start=a3c:b&queries=16"], strict=True)
+    )
+    assert labels(specs, brief=True)[specs[-1]] == "survey"
