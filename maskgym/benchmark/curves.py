@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maskgym.benchmark import leaderboard, par, plots, results, statistics, tables
+from maskgym.benchmark.par import NamedPar
 from maskgym.benchmark.players import labels
-from maskgym.benchmark.results import MODES
+from maskgym.benchmark.results import MODES, Result
 from maskgym.benchmark.statistics import Interval
 from maskgym.envs.registry import IDS
 from maskgym.envs.task import Settings, Task
@@ -84,11 +85,12 @@ def _named(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.Line]]]:
-    """The lines of scorings by ratio and family: agents that differ in a whole number only are one curve.
+    """The lines of scorings by ratio and family: agents that differ in a whole number only are one, as is par.
 
     paths: folders of `maskgym score`, or entries of the leaderboard, whose masks are played again.
     """
     lines: list[tables.Line] = []
+    pars: dict[float, NamedPar] = {}
     games = set()
     about: dict[str, Any]
     for path in paths:
@@ -106,6 +108,7 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
         for result in scored:
             known = par.find(task, result.ratio, result.reward.shape[1], Path(own) if own else None)
             lines.append(tables.line(result, known))
+            pars[result.ratio] = known
     if len(games) > 1:
         raise BadInput(f"these scorings are of {len(games)} games: draw one game at a time")
     names = labels([*dict.fromkeys(line.agent for line in lines)])
@@ -114,7 +117,23 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
         family = found.setdefault(line.ratio, {}).setdefault(_WHOLE.sub("", names[line.agent]), [])
         if all(line.queries != other.queries for other in family):
             family.append(line)
+    for ratio, known in pars.items():
+        found[ratio][known.name] = _search_of(known, ratio)
     return found
+
+
+def _search_of(known: NamedPar, ratio: float) -> list[tables.Line]:
+    """What the search for par had found after half its queries, where that was kept, and after all."""
+    table = known.table
+    nothing = np.full((1, len(table)), np.nan)
+    return [
+        tables.line(
+            Result(known.name, ratio, MODES[0], (0,), reward[None], table.mask[None], nothing, nothing, spent[None]),
+            known,
+        )
+        for reward, spent in ((table.half, table.spent / 2), (table.reward, table.spent))
+        if not np.isnan(reward).any()
+    ]
 
 
 def draw_training(runs: Sequence[Run], measure: str, path: Path) -> str:
@@ -148,12 +167,12 @@ def draw_queries(lines: Mapping[float, Mapping[str, list[tables.Line]]], path: P
             ordered = sorted(family, key=lambda line: line.queries)
             drawn[name] = (np.array([line.queries for line in ordered]), [line.points for line in ordered])
             for line in ordered:
-                stated = (f"{line.queries:.1f}", f"{1000 * line.seconds:.3f}", line.track)
+                stated = (f"{line.queries:.1f}", _milliseconds(line), line.track)
                 rows.append((line.agent, f"{ratio:g}", *stated, *_told(line.points)))
         panel.set_xscale("symlog", linthresh=1, base=4)
         most = max(where.max() for where, _ in drawn.values())
-        panel.set_xlim(-0.2, 16 * max(most, 16))  # room for the names
-        panel.axhline(100, color=plots.INK, lw=1, ls=(0, (4, 3)))
+        panel.set_xlim(-0.2, 5 * most)  # room for par's name
+        panel.axhline(100, color=plots.INK, lw=1, ls=(0, (4, 3)), zorder=1)
         plots.named_points(panel, drawn)
         panel.set_title(f"{ratio:.0%} hidden", fontsize=11, color=plots.INK)
         panel.set_xlabel("queries an image")
@@ -168,6 +187,10 @@ def draw_queries(lines: Mapping[float, Mapping[str, list[tables.Line]]], path: P
     )
     plots.save(figure, path)
     return _csv(("agent", "ratio", "queries", "ms", "track", "points", "low", "high", "kind", "runs"), rows)
+
+
+def _milliseconds(line: tables.Line) -> str:
+    return "" if np.isnan(line.seconds) else f"{1000 * line.seconds:.3f}"
 
 
 def _told(one: Interval) -> tuple[str, ...]:

@@ -81,15 +81,23 @@ def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) ->
 
 def named_points(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
     """Draw points with whiskers, joined where a name has several, each name written beside its last one."""
-    columns: dict[bool, list[tuple[float, float, str, str]]] = {}  # names that might be written over each other
+    names: list[tuple[float, float, str, str]] = []  # x and value of the last point, name, colour
     for (name, (x, line)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
         value, low, high = np.array([one[:3] for one in line]).T
         panel.errorbar(x, value, yerr=[value - low, high - value], fmt="-o", ms=5, lw=1.6, color=colour, capsize=2)
-        columns.setdefault(x[-1] > 0, []).append((value[-1], x[-1], name, colour))
-    for there in map(sorted, columns.values()):
-        for (_, end, name, colour), height in zip(there, _apart([last for last, *_ in there], 3.6), strict=True):
+        names.append((x[-1], value[-1], name, colour))
+    columns: list[list[tuple[float, float, str, str]]] = []  # names that might be written over each other
+    for one in sorted(names):
+        if columns and one[0] <= 8 * columns[-1][-1][0]:
+            columns[-1].append(one)
+        else:
+            columns.append([one])
+    for column in columns:
+        there = sorted(column, key=lambda one: one[1])
+        for (end, _, name, colour), height in zip(there, _apart([last for _, last, *_ in there], 3.6), strict=True):
             how = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": colour}
-            panel.annotate(plain_text(name), (end, height), xytext=(9, 0), **how)
+            behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+            panel.annotate(plain_text(name), (end, height), xytext=(9, 0), bbox=behind, zorder=1.5, **how)
 
 
 def _apart(heights: list[float], gap: float) -> np.ndarray:
