@@ -11,7 +11,6 @@ import torch
 
 from maskgym import drawing
 from maskgym.benchmark.par import NamedPar
-from maskgym.benchmark.players import short
 from maskgym.benchmark.points import points_of_each
 from maskgym.drawing import Panel
 
@@ -31,18 +30,18 @@ class Column:
     notes: tuple[str, ...]  # one line below each picture
 
 
-def column(task: Task, ratio: float, index: np.ndarray, spec: str, mask: torch.Tensor, par: NamedPar | None) -> Column:
+def column(task: Task, ratio: float, index: np.ndarray, title: str, mask: torch.Tensor, par: NamedPar | None) -> Column:
     """Play masks (n, N) of images `index` (n,), and note what they bring."""
     images = task.fetch(index)
     with torch.inference_mode():
         outcome = task.game_at(ratio).evaluate(images, mask.bool().to(task.device).view(-1, *task.patches.grid))
     reward = outcome.reward.double().cpu().numpy()
     notes = [f"reward {value:.3f}" for value in reward]
-    if par is not None and spec != "par":
+    if par is not None and title != "par":
         each = points_of_each(reward, par.table.random[index], par.table.reward[index])
         notes = [f"{note}, {value:.0f} points" for note, value in zip(notes, each, strict=True)]
     hidden, brought = (part.flatten(1).cpu().numpy() for part in (outcome.mask, outcome.patch_reward))
-    return Column(short(spec), hidden, brought, tuple(notes))
+    return Column(title, hidden, brought, tuple(notes))
 
 
 def draw(task: Task, index: np.ndarray, columns: list[Column], title: str, path: Path) -> None:

@@ -42,7 +42,7 @@ class Gallery(WhichGame):
         import torch
 
         from maskgym.benchmark import gallery
-        from maskgym.benchmark.players import seat
+        from maskgym.benchmark.players import labels, seat
         from maskgym.benchmark.points import count_images
 
         if not 1 <= len(self.agents) <= _MOST:
@@ -51,15 +51,15 @@ class Gallery(WhichGame):
             raise BadInput(f"images {self.images} must be at least 1")
         task = self.task()
         check_ratios((self.ratio,), task)
-        players = {spec: seat(spec, task, self.ratio, self.seed) for spec in self.agents}
+        players = {name: seat(spec, task, self.ratio, self.seed) for spec, name in labels(self.agents).items()}
         tell_untrained(self.agents)
         count = count_images(task, self.images)
         index = np.sort(np.random.default_rng(self.seed).permutation(len(task.images))[:count])
         views, par = task.observe(task.fetch(index)), self._par(task)
-        masks = {spec: torch.as_tensor(player.act(views)).flatten(1) for spec, player in players.items()}
+        masks = {name: torch.as_tensor(player.act(views)).flatten(1) for name, player in players.items()}
         if par is not None:
             masks["par"] = torch.from_numpy(par.table.mask[index])
-        columns = [gallery.column(task, self.ratio, index, spec, mask, par) for spec, mask in masks.items()]
+        columns = [gallery.column(task, self.ratio, index, name, mask, par) for name, mask in masks.items()]
         hidden = f"{int(columns[0].mask[0].sum())} of {task.patches.count} patches hidden"
         beside = "" if par is None else f", {par}"
         gallery.draw(task, index, columns, f"{self.env.removeprefix('maskgym:')}: {hidden}{beside}", self.out)
