@@ -12,6 +12,7 @@ SHORT = {  # arguments that make them quick
     "random_agent.py": ["2"],
     "sb3_ppo.py": ["256"],
     "sb3_query.py": ["256"],
+    "expert_iteration.py": ["--images", "128"],
     "pettingzoo_loop.py": [],
     "rllib_appo.py": ["--steps", "256", "--runners", "1"],
     "torchrl_ppo.py": ["--steps", "256"],
