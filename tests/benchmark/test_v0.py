@@ -27,7 +27,7 @@ NETWORKS = {"MaskMIM-v0": "d4e1a75ddea8fd3d", "MaskMIMSmall-v0": "24498bdfb2505d
 PAR_V1 = {
     ("MaskMIM-v0", "test", 0.25): "241f51e79c",
     ("MaskMIM-v0", "test", 0.5): "e5cb67960d",
-    ("MaskMIM-v0", "test", 0.75): "862b3494db",
+    ("MaskMIM-v0", "test", 0.75): "4b9f0dcb8e",
     ("MaskMIM-v0", "val", 0.25): "26dcc97e21",
     ("MaskMIM-v0", "val", 0.5): "4d84f43c4b",
     ("MaskMIM-v0", "val", 0.75): "1f431d46fb",
