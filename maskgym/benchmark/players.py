@@ -178,23 +178,36 @@ def labels(specs: Sequence[str], brief: bool = False) -> dict[str, str]:
 
     Args:
         specs: of one table.
-        brief: leave out the settings that all specs of an agent share.
+        brief: name a start by its agent alone, and leave out all else that the specs of an agent share.
 
     >>> list(labels(["a3c:runs/long", "a3c:runs/wide"]).values())
     ['a3c:long', 'a3c:wide']
-    >>> list(labels(["search?queries=64&reach=2", "search?queries=256&reach=2"], brief=True).values())
-    ['search?queries=64', 'search?queries=256']
+    >>> list(labels(["survey?start=a3c:runs/a&queries=64&piece=8", "survey?queries=256&piece=8"], brief=True).values())
+    ['survey?start=a3c&queries=64', 'survey?queries=256']
     """
     told: dict[str, str] = {}
     for name in dict.fromkeys(map(name_of, specs)):
-        options = {spec: short(spec).partition("?")[2].split("&") for spec in specs if name_of(spec) == name}
-        shared = set.intersection(*map(set, options.values())) if brief else set()
-        plain = {spec: "&".join(one for one in own if one not in shared) for spec, own in options.items()}
-        twice = len(set(plain.values())) < len(plain)
-        for spec, kept in plain.items():
-            folder = f":{folder_of(spec, '{seed}').name}" if twice and is_saved(spec) else ""
-            told[spec] = name + folder + ("?" if kept else "") + kept
+        own = {spec: short(spec) for spec in specs if name_of(spec) == name}
+        if brief and _differ(shorter := _abridged(own)):
+            own = shorter
+        if not _differ(own):
+            folders = {spec: f"{name}:{folder_of(spec, '{seed}').name}" for spec in own if is_saved(spec)}
+            own = {spec: text.replace(name, folders.get(spec, name), 1) for spec, text in own.items()}
+        told |= own
     return {spec: told[spec] for spec in specs}
+
+
+def _differ(names: dict[str, str]) -> bool:
+    return len(set(names.values())) == len(names)
+
+
+def _abridged(names: dict[str, str]) -> dict[str, str]:
+    """Names of one agent without the settings that all share, a start named by its agent alone."""
+    settings = {spec: text.partition("?")[2].split("&") for spec, text in names.items()}
+    shared = set.intersection(*map(set, settings.values()))
+    kept = {spec: [one for one in own if one not in shared or "start=" in one] for spec, own in settings.items()}
+    told = {spec: "&".join(re.sub(r"(start=[\w-]+):.*", r"\1", one) for one in own) for spec, own in kept.items()}
+    return {spec: name_of(spec) + ("?" if text else "") + text for spec, text in told.items()}
 
 
 def slug(spec: str) -> str:

@@ -126,4 +126,6 @@ def test_labels_keep_the_order_and_show_folders_only_where_they_must():
     assert labels(specs) == dict(
         zip(specs, ["a3c:b-{seed}", "random", "hpm", "a3c:c-{seed}", "survey?start=a3c:b&queries=16"], strict=True)
     )
-    assert labels(specs, brief=True)[specs[-1]] == "survey"
+    assert labels(specs, brief=True)[specs[-1]] == "survey?start=a3c"
+    two = ["survey?start=a3c:runs/b", "survey?start=a3c:runs/c"]
+    assert list(labels(two, brief=True).values()) == ["survey?start=a3c:b", "survey?start=a3c:c"]
