@@ -111,7 +111,7 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
             pars[result.ratio] = known
     if len(games) > 1:
         raise BadInput(f"these scorings are of {len(games)} games: draw one game at a time")
-    names = labels([*dict.fromkeys(line.agent for line in lines)])
+    names = labels([*dict.fromkeys(line.agent for line in lines)], brief=True)
     found: dict[float, dict[str, list[tables.Line]]] = {}
     for line in lines:
         family = found.setdefault(line.ratio, {}).setdefault(_WHOLE.sub("", names[line.agent]), [])
