@@ -40,6 +40,9 @@ class Measured(NamedTuple):
         return self.metrics == MEASURES
 
 
+Played = tuple[Interval, Interval, float]  # points, mean reward, share hidden
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything a report is made from."""
@@ -52,7 +55,7 @@ class Findings:
     """What each data set with results is called, by its folder."""
     tuned: Runs
     pretrained: Runs
-    points: dict[tuple[str, str, str], tuple[Interval, Interval, float]]
+    points: dict[tuple[str, str, str], Played]
     """(data set, method, name of the score) -> points, mean reward, share hidden."""
     unfinished: dict[str, str]
     """Job -> why."""
@@ -156,7 +159,7 @@ def _names(data: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _played(job: Job, study: Study) -> tuple[Interval, Interval, float] | None:
+def _played(job: Job, study: Study) -> Played | None:
     """One agent in what `maskgym score` wrote, at the ratio it pre-trains with, or the highest that was played."""
     method = next(method for method in study.methods if method.name == job.method)
     usual = str(study.pretrain_options(method).get("ratio", "0.75"))

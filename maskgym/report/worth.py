@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 
 from maskgym.benchmark.statistics import Interval
 from maskgym.report import charts
-from maskgym.report.load import Findings
+from maskgym.report.load import Findings, Played
 from maskgym.report.page import Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
 from maskgym.report.summarise import of_all, per_cent, reached
+from maskgym.studies.study import Study
 from maskgym.studies.worth import FEWEST, Keys, Worth, control, dsc, rank_correlation, worths
 
 _NAME = "score"  # of the one score of a study that names none
@@ -125,13 +127,14 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
     for place, game in dict.fromkeys((place, game) for place, _, game in found.points if place in found.names):
         gaps = _first_gaps(worths(found.study, _scores(found, place)))
         played = {method: told for (at, method, of), told in found.points.items() if (at, of) == (place, game)}
+        ranked = _of_one_ratio(found.study, played)
         name = found.names[place] + ("" if game == _NAME else f", {game.removeprefix(f'{_NAME}-')}")
         for share in found.shares:
             came_to = {
                 method: reached(runs, of_all(by)) for method in played if (runs := found.chosen(place, method, share))
             }
             where = f"{name}, {per_cent(share)} of the labels"
-            said.append(f"{where}: {_ranks({method: played[method][0] for method in came_to}, came_to, 'points')}")
+            said.append(f"{where}: {_ranks({method: told[0] for method, told in ranked.items()}, came_to, 'points')}")
             spots = {method: (played[method][0], value) for method, value in came_to.items()}
             told = (f"{where}: points against {by}", charts.scatter, where, spots, palette, axis, y_label)
             pictures.append(chart(f"points-{place}-{game}-{share:g}", *told))
@@ -143,7 +146,7 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
         ours = {method: gaps[method] for method in played if method in gaps}
         if ours:
             where = f"{name}, worth"
-            said.append(f"{where}: {_ranks({method: played[method][1] for method in ours}, ours, 'mean reward')}")
+            said.append(f"{where}: {_ranks({method: told[1] for method, told in ranked.items()}, ours, 'mean reward')}")
             spots = {method: (played[method][0], gap) for method, gap in ours.items()}
             told = (where, charts.scatter, where, spots, palette, axis, f"{by} above its baseline")
             pictures.append(chart(f"worth-points-{place}-{game}", *told))
@@ -155,9 +158,22 @@ def winning(found: Findings, palette: dict[str, str]) -> Section:
     return Section("Does winning the game help?", 2, blocks + table(caption, headings, rows))
 
 
+def _of_one_ratio(study: Study, played: dict[str, Played]) -> dict[str, Played]:
+    """Leave out methods that pre-train with another share hidden than most: their rewards are of another game."""
+    ratios = {method.name: str(study.pretrain_options(method).get("ratio", "0.75")) for method in study.methods}
+    usual = Counter(ratios[method] for method in played).most_common(1)[0][0]
+    return {method: told for method, told in played.items() if ratios[method] == usual}
+
+
 def _ranks(won: dict[str, Interval], came: dict[str, Interval], what: str) -> str:
-    """Say what the ranks tell; "predicts" only where the interval leaves 0 out."""
-    both = [(won[name].value, came[name].value) for name in won if name in came]
+    """Say what the ranks tell; "predicts" only where the interval leaves 0 out.
+
+    Methods that played alike, as random masks of any number of epochs, count once, with the mean of what was reached.
+    """
+    alike: dict[float, list[float]] = {}
+    for name in (name for name in won if name in came):
+        alike.setdefault(won[name].value, []).append(came[name].value)
+    both = [(one, float(np.mean(values))) for one, values in alike.items()]
     both = [pair for pair in both if not np.isnan(pair).any()]
     if len(both) < FEWEST:
         return f"{len(both)} methods, too few to say whether more {what} means more."

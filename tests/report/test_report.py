@@ -183,6 +183,25 @@ def test_a_reward_predicts_only_where_the_interval_leaves_0_out(study):
     assert "That settles nothing." in text
 
 
+def test_methods_that_played_alike_count_once_and_those_of_another_ratio_not_at_all(study):
+    names = {f"way{number}": "selfmedhpm" for number in range(8)}
+    other = '[[method]]\nname = "longer"\nrecipe = "selfmedhpm"\n'
+    more = other + other.replace("longer", "other-ratio") + "[method.pretrain]\nratio = 0.5\n"
+    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2, 3]"), SCORE + more, **names)
+    for seed in range(4):
+        for number, name in enumerate(["random", *names, "longer", "other-ratio"]):
+            if name == "random" and seed < 2:  # there already
+                continue
+            run(study, name, seed, {"p1": 0.4 + 0.02 * number + 0.001 * seed * (number - 4)})
+    for number, name in enumerate(names):
+        points(study, name, 10.0 + 5 * number)
+    points(study, "longer", 10.0)  # as the first
+    points(study, "other-ratio", 33.0)
+    text = render(build(load(study)), "report.md.j2")
+    assert "with points over 8 methods" in text
+    assert "with mean reward over 8 methods" in text
+
+
 def test_worth_is_corrected_and_the_control_is_told(study):
     tables_of = '[control]\nmethod = "random"\nover = "scratch"\n'
     plan(study, PLAN.replace("[0, 1]", "[0, 1, 2, 3]"), tables_of)
