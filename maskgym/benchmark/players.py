@@ -187,18 +187,20 @@ def labels(specs: Sequence[str], brief: bool = False) -> dict[str, str]:
     """
     told: dict[str, str] = {}
     for name in dict.fromkeys(map(name_of, specs)):
-        own = {spec: short(spec) for spec in specs if name_of(spec) == name}
-        if brief and _differ(shorter := _abridged(own)):
-            own = shorter
-        if not _differ(own):
-            folders = {spec: f"{name}:{folder_of(spec, '{seed}').name}" for spec in own if is_saved(spec)}
-            own = {spec: text.replace(name, folders.get(spec, name), 1) for spec, text in own.items()}
-        told |= own
+        whole = {spec: short(spec) for spec in specs if name_of(spec) == name}
+        forms = [_abridged(whole), whole] if brief else [whole]
+        tries = [own for form in forms for own in (form, _with_folders(form))]
+        told |= next((own for own in tries if _differ(own)), tries[-1])
     return {spec: told[spec] for spec in specs}
 
 
 def _differ(names: dict[str, str]) -> bool:
     return len(set(names.values())) == len(names)
+
+
+def _with_folders(names: dict[str, str]) -> dict[str, str]:
+    folders = {spec: f"{name_of(spec)}:{folder_of(spec, '{seed}').name}" for spec in names if is_saved(spec)}
+    return {spec: text.replace(name_of(spec), folders.get(spec, name_of(spec)), 1) for spec, text in names.items()}
 
 
 def _abridged(names: dict[str, str]) -> dict[str, str]:

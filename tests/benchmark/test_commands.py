@@ -8,6 +8,7 @@ from maskgym.benchmark import par as pars
 from maskgym.benchmark.points import points
 from maskgym.cli import run
 from maskgym.errors import BadInput
+from maskgym.registry import game_spec_of, make_agent
 
 
 def test_par_is_searched_and_then_named_to_score(game_options, tmp_path, capsys):
@@ -82,6 +83,17 @@ def test_the_gallery_draws_a_row_an_image_and_a_column_an_agent(game_options, pa
     tall = drawn(["variance"], 3)
     assert wide[0] > 1.5 * small[0]
     assert tall[1] > 1.8 * small[1]
+
+
+def test_the_gallery_names_two_saved_agents_of_one_kind_by_their_folders(game_options, task, tmp_path, monkeypatch):
+    agents = [f"variance:{tmp_path / name}" for name in ("one", "other")]
+    for agent in agents:
+        make_agent("variance", game_spec=game_spec_of(task)).save(agent.partition(":")[2])
+    drawn = []
+    monkeypatch.setattr("maskgym.benchmark.gallery.draw", lambda task, index, columns, *_: drawn.extend(columns))
+    words = [*game_options[:-2], "--ratio", "0.5", "--images", "1", "--out", str(tmp_path / "g.png")]
+    assert run(["gallery", *agents, *words]) == 0
+    assert [column.title for column in drawn][:2] == ["variance:one", "variance:other"]
 
 
 def test_the_gallery_shows_the_slice_of_a_volume_with_most_lesion(networks, tmp_path):

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskgym.benchmark import plots
 from maskgym.benchmark.curves import against_queries, read_run, training
 from maskgym.benchmark.players import labels, short
+from maskgym.benchmark.statistics import Interval
 from maskgym.cli import run
 from maskgym.errors import BadInput
 
@@ -112,8 +114,8 @@ def test_two_saved_agents_of_one_kind_are_two_curves(game_options, par_file, tmp
     assert {"foresight:one", "foresight:other"} <= names
     assert "foresight" not in names
     printed = capsys.readouterr().out
-    assert "foresight:one" in printed
-    assert "foresight:othe" in printed  # the rest on the next line of a narrow column
+    rows = [line.split()[0] for line in printed.splitlines() if line.startswith("foresight:")]
+    assert sorted(rows) == ["foresight:one", "foresight:other"]
 
 
 def test_an_agent_is_named_without_the_way_to_any_folder():
@@ -123,9 +125,18 @@ def test_an_agent_is_named_without_the_way_to_any_folder():
 
 def test_labels_keep_the_order_and_show_folders_only_where_they_must():
     specs = ["a3c:runs/b-{seed}", "random", "hpm:runs/x", "a3c:runs/c-{seed}", "survey?start=a3c:runs/b&queries=16"]
-    assert labels(specs) == dict(
-        zip(specs, ["a3c:b-{seed}", "random", "hpm", "a3c:c-{seed}", "survey?start=a3c:b&queries=16"], strict=True)
-    )
+    names = ["a3c:b-{seed}", "random", "hpm", "a3c:c-{seed}", "survey?start=a3c:b&queries=16"]
+    assert list(labels(specs).items()) == list(zip(specs, names, strict=True))
     assert labels(specs, brief=True)[specs[-1]] == "survey?start=a3c"
     two = ["survey?start=a3c:runs/b", "survey?start=a3c:runs/c"]
     assert list(labels(two, brief=True).values()) == ["survey?start=a3c:b", "survey?start=a3c:c"]
+
+
+def test_names_beside_points_are_moved_apart_only_where_they_would_meet():
+    figure = plots.new_figure(6, 4)
+    panel = figure.subplots()
+    same = [Interval(50.0, 49.0, 51.0)]
+    plots.named_points(panel, {name: (np.array([x]), same) for name, x in {"a": 16, "b": 48, "c": 8000}.items()})
+    heights = {text.get_text(): text.xy[1] for text in panel.texts}
+    assert heights["c"] == 50
+    assert abs(heights["a"] - heights["b"]) == pytest.approx(3.6)
