@@ -33,6 +33,8 @@ BATCH = 64
 train = gym.make(told.env, dataset="phantoms?count=8192").unwrapped
 val = gym.make(told.env, split="val").unwrapped
 agent = make_agent(told.start, train, seed=told.seed)
+if not hasattr(agent, "policy"):
+    parser.error(f"{told.start} has no policy to train: give a3c or pathwise, saved as in a3c:runs/a3c or untrained")
 game = train.task.game_at(train.ratio)
 images = val.task.fetch(np.arange(len(val.task.images)))
 

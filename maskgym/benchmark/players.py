@@ -190,7 +190,7 @@ def labels(specs: Sequence[str], brief: bool = False) -> dict[str, str]:
         whole = {spec: short(spec) for spec in specs if name_of(spec) == name}
         forms = [_abridged(whole), whole] if brief else [whole]
         tries = [own for form in forms for own in (form, _with_folders(form))]
-        told |= next((own for own in tries if _differ(own)), tries[-1])
+        told |= next((own for own in tries if _differ(own)), {spec: spec for spec in whole})
     return {spec: told[spec] for spec in specs}
 
 

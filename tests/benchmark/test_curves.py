@@ -128,6 +128,8 @@ def test_labels_keep_the_order_and_show_folders_only_where_they_must():
     names = ["a3c:b-{seed}", "random", "hpm", "a3c:c-{seed}", "survey?start=a3c:b&queries=16"]
     assert list(labels(specs).items()) == list(zip(specs, names, strict=True))
     assert labels(specs, brief=True)[specs[-1]] == "survey?start=a3c"
+    alike = ["a3c:here/b", "a3c:there/b"]
+    assert list(labels(alike).values()) == alike
     two = ["survey?start=a3c:runs/b", "survey?start=a3c:runs/c"]
     assert list(labels(two, brief=True).values()) == ["survey?start=a3c:b", "survey?start=a3c:c"]
 
