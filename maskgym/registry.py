@@ -8,6 +8,7 @@ from typing import Any
 
 from maskgym.agent import Agent, GameSpec
 from maskgym.agent_settings import read_settings
+from maskgym.agent_spec import AgentSpec, name_of
 from maskgym.errors import BadInput
 
 GROUP = "maskgym.agents"
@@ -35,6 +36,17 @@ def agent_class(name: str) -> type[Agent]:
     return loaded
 
 
+def within(spec: str) -> list[str]:
+    """List the specs of all agents in a spec: itself, the one it starts from, the one that starts from, and so on.
+
+    >>> within("survey?start=mirror?start=a3c:runs/a3c&queries=16")
+    ['survey?start=mirror?start=a3c:runs/a3c&queries=16', 'mirror?start=a3c:runs/a3c', 'a3c:runs/a3c']
+    """
+    known = _found()
+    values = AgentSpec.read(spec).settings.values()
+    return [spec, *(part for value in values if name_of(value) in known for part in within(value))]
+
+
 def make_agent(
     spec: str, env: Any = None, *, game_spec: GameSpec | None = None, seed: int | None = None, **settings: Any
 ) -> Agent:
@@ -48,15 +60,13 @@ def make_agent(
         seed: of the agent's own random keys; 0, or the saved one's, where it is not given.
         settings: fields of the agent's Settings.
     """
-    where, _, options = spec.partition("?")
-    name, _, folder = where.partition(":")
+    name, folder, written = AgentSpec.read(spec)
     cls = agent_class(name)
     task = None if env is None else _task(env)
     if task is not None:
         game_spec = game_spec_of(task)
     if game_spec is None:
         raise BadInput(f"agent {name!r} must know the game: hand in an environment or a game_spec")
-    written = dict(part.partition("=")[::2] for part in options.split("&")) if options else {}
     agent = (
         cls.load(folder, game_spec, **{**written, **settings})
         if folder

@@ -6,16 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from maskgym.agent import Agent, GameSpec
+from maskgym.agent import GameSpec
 from maskgym.climbing import Found
+from maskgym.composed import RANDOM, Composed
 from maskgym.errors import BadInput
 from maskgym.game import Game
-from maskgym.meter import Meter
-from maskgym.registry import make_agent
-
-RANDOM = "random"  # the start that knows nothing
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class SearchSettings:
     """Images that go through the network at once; 0 = as the game has it."""
 
 
-class Searcher(Agent):
+class Searcher(Composed):
     """Base of agents that search: override `improve`.
 
     They are anytime: `anytime` gives the best masks after every query, and a smaller budget is the same search, stopped
@@ -45,26 +42,11 @@ class Searcher(Agent):
 
     def __init__(self, game_spec: GameSpec, settings: Any = None, seed: int = 0):
         super().__init__(game_spec, settings, seed)
-        start, queries, piece = self.settings.start, self.settings.queries, self.settings.piece
+        queries, piece = self.settings.queries, self.settings.piece
         if queries < self.least or piece < 0:
             raise BadInput(
                 f"{self.name} with queries={queries}, piece={piece}: give {self.least} queries or more, piece 0"
             )
-        # In a list, so that it is not saved as ours: it is loaded again from where it was.
-        self._starts = [] if start == RANDOM else [make_agent(start, game_spec=game_spec, seed=seed)]
-        self._asked = Meter()  # what the start asks
-
-    def attach(self, student: nn.Module | None, teacher: nn.Module | None = None) -> None:
-        """Take the networks, for the start as well."""
-        super().attach(student, teacher)
-        for start in self._starts:
-            start.attach(student, teacher)
-
-    def lend(self, game: Game) -> None:
-        """Take the game, for the start as well."""
-        super().lend(game)
-        for start in self._starts:
-            start.lend(game.metered(self._asked))
 
     def score(self, images: Tensor) -> Tensor:
         """Score the patches of the best mask above all others."""

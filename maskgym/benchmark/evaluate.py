@@ -20,14 +20,13 @@ import torch
 
 from maskgym.agent import Agent
 from maskgym.benchmark import manifest, par
-from maskgym.benchmark.players import explores, folders, must_train, name_of, seat, slug, train, trained_at
+from maskgym.benchmark.players import explores, folders, must_train, seat, slug, train, trained_at
 from maskgym.benchmark.points import count_images
 from maskgym.benchmark.protocol import Cell, Protocol, cells, is_saved
 from maskgym.benchmark.results import MODES, Result, decode, join
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.masking import rng
-from maskgym.registry import agent_class
 
 if TYPE_CHECKING:
     from maskgym.envs.task import Task
@@ -111,7 +110,7 @@ def evaluate(
     Learners must have been trained (`players.train`), or are trained now.
     """
     results: list[Result] = []
-    codes = {spec: manifest.code(agent_class(name_of(spec))) for spec in protocol.agents}
+    codes = {spec: manifest.code_of(spec) for spec in protocol.agents}
     game = (par.describe(task), manifest.images_hash(task, protocol.images))
     try:
         (out / "cells").mkdir(parents=True, exist_ok=True)
@@ -128,7 +127,7 @@ def _run(
     task: Task,
     out: Path,
     cell: Cell,
-    made_by: tuple[Any, dict[str, str]],
+    made_by: tuple[Any, dict[str, Any]],
     pars: Mapping[float, par.NamedPar],
     results: list[Result],
     played: Played | None,

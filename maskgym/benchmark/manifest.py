@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from maskgym.agent_spec import name_of
 from maskgym.data.cases import open_cases
 from maskgym.files import write_text
-from maskgym.registry import agent_class
+from maskgym.registry import agent_class, within
 
 if TYPE_CHECKING:
     from maskgym.envs.task import Task
@@ -52,7 +53,7 @@ def of_run(folder: Path, settings: Any, seeds: Sequence[int], splits: Sequence[s
     inputs = {name: _hash_of(spec[name]) for name in _NAMING if spec.get(name)}
     told["inputs"] = {name: found for name, found in inputs.items() if found}
     if agent := spec.get("agent"):
-        told["agents"] = {agent: code(agent_class(agent.partition("?")[0].partition(":")[0]))}
+        told["agents"] = {agent: code_of(agent)}
     if splits:
         left = sorted(folder.rglob("*.safetensors"))
         told["networks"] = {str(path.relative_to(folder).with_suffix("")): _hash_of(path) for path in left}
@@ -128,6 +129,12 @@ def code(cls: type) -> dict[str, str]:
     told = " ".join((owners[0], _version(owners[0]))) if owners else "not installed"
     name = f"{cls.__module__}.{cls.__qualname__}"
     return {"class": name, "distribution": told, "source": digest.hexdigest()[:16], "maskgym": _version("maskgym")}
+
+
+def code_of(spec: str) -> dict[str, Any]:
+    """Say by which code an agent plays that is given by its spec, and by which the agents it starts from."""
+    own, *starts = [code(agent_class(name_of(part))) for part in within(spec)]
+    return {**own, "starts": starts} if starts else {**own}
 
 
 def folder_hash(folder: Path) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maskgym.agent import Agent
+from maskgym.agent_spec import AgentSpec, name_of
 from maskgym.benchmark import manifest
 from maskgym.benchmark.protocol import Protocol, is_saved, runs
 from maskgym.errors import BadInput
 from maskgym.learner import Learner, OwnLoop
-from maskgym.registry import agent_class, game_spec_of, make_agent
+from maskgym.registry import agent_class, game_spec_of, make_agent, within
 from maskgym.training.folder import Folder
 from maskgym.training.trainer import Trainer, TrainerSettings
 
@@ -62,9 +63,12 @@ def check(protocol: Protocol, task: Task) -> None:
 
 
 def own_game(specs: Sequence[str]) -> dict[str, Any] | None:
-    """Find the game that saved agents were trained in, as id and keywords; None where no agent is a saved one."""
+    """Find the game that saved agents were trained in, as id and keywords; None where no agent is a saved one.
+
+    Agents that others start from are asked as well.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for spec in filter(is_saved, specs):
+    for spec in filter(is_saved, [agent for whole in specs for agent in within(whole)]):
         told = settings_of(spec)
         if told is None:
             raise BadInput(f"{folder_of(spec)} does not say which game {name_of(spec)!r} was trained in: give --env")
@@ -102,7 +106,7 @@ def train(protocol: Protocol, task: Task, spec: str, seed: int, ratio: float, ou
     A training that was cut off goes on from its last checkpoint.
     """
     ratio = ratio if protocol.train_at == "each" else task.settings.ratio
-    code = manifest.code(agent_class(name_of(spec)))
+    code = manifest.code_of(spec)
     made_by = manifest.digest(code, protocol.steps, protocol.env, protocol.keywords, task.fingerprint, ratio)
     where = out / "agents" / f"{slug(spec)}-seed-{seed}-ratio-{ratio:g}-{made_by}"
     if not (where / manifest.NAME).is_file():  # written last
@@ -148,19 +152,15 @@ class _Games:
 
 def folder_of(spec: str, seed: int | str = 0) -> Path:
     """The folder that a spec names."""
-    return Path(spec.partition("?")[0].partition(":")[2].replace("{seed}", str(seed)))
+    return Path(AgentSpec.read(spec).folder.replace("{seed}", str(seed)))
 
 
 def folders(spec: str, seed: int = 0) -> list[Path]:
     """All folders and files that a spec names: its own, and those in its settings, as in "survey?start=a3c:FOLDER"."""
-    values = [part.partition("=")[2] for part in spec.partition("?")[2].split("&")]
-    saved = [folder_of(part, seed) for part in (spec.partition("?")[0], *values) if ":" in part]
-    return saved + [Path(value) for value in values if value and ":" not in value and Path(value).exists()]
-
-
-def name_of(spec: str) -> str:
-    """The agent's name in a spec."""
-    return spec.partition("?")[0].partition(":")[0]
+    agents = within(spec)
+    values = [value for agent in agents for value in AgentSpec.read(agent).settings.values()]
+    saved = [folder_of(agent, seed) for agent in agents if is_saved(agent)]
+    return saved + [Path(value) for value in values if value and value not in agents and Path(value).exists()]
 
 
 def short(spec: str) -> str:
@@ -186,7 +186,7 @@ def labels(specs: Sequence[str], brief: bool = False) -> dict[str, str]:
     ['survey?start=a3c&queries=64', 'survey?queries=256']
     """
     told: dict[str, str] = {}
-    for name in dict.fromkeys(map(name_of, specs)):
+    for name in dict.fromkeys(name_of(spec) for spec in specs):
         whole = {spec: short(spec) for spec in specs if name_of(spec) == name}
         forms = [_abridged(whole), whole] if brief else [whole]
         tries = [own for form in forms for own in (form, _with_folders(form))]

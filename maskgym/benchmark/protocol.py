@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from maskgym.agent_spec import AgentSpec
 from maskgym.benchmark.results import MODES
 
 FEWEST_SEEDS = 5  # for a claim
@@ -60,7 +61,7 @@ def runs(agent: str, seeds: int) -> int:
 
 def is_saved(agent: str) -> bool:
     """Does a spec name a folder?"""
-    return ":" in agent.partition("?")[0]
+    return bool(AgentSpec.read(agent).folder)
 
 
 def track(queries: float, white_box: bool) -> str:

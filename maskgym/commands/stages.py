@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from maskgym.agent_spec import AgentSpec
 from maskgym.commands.reconstructor import Train as TrainReconstructor
 from maskgym.commands.reconstructor import run as train_reconstructor
 from maskgym.commands.train import Train as TrainPolicy
@@ -28,7 +29,7 @@ _DONE = "trained"  # an empty file in the policy's folder
 
 def train_agent(settings: PretrainSettings) -> tuple[str, bool] | None:
     """Train the agent if it needs it: who masks, and whether the run's folder is claimed; None if interrupted."""
-    name, _, folder = settings.agent.partition("?")[0].partition(":")
+    name, folder, _ = AgentSpec.read(settings.agent)
     if folder or not trained_first(agent_class(name)):
         for option in ("reconstructor", "policy"):
             if getattr(settings, option):

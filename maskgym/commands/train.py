@@ -13,6 +13,7 @@ import torch
 import tyro
 
 from maskgym.agent import Agent
+from maskgym.agent_spec import AgentSpec, name_of
 from maskgym.benchmark import manifest, par
 from maskgym.benchmark.evaluate import play
 from maskgym.benchmark.points import count_images, points
@@ -90,7 +91,7 @@ class Train(Game):
             self.compile,
         )
         folder = Folder(self.out, self._about(agent, keywords, precision), self.fresh)
-        manifest.write(self.out, val, self.env, agents={self.agent: manifest.code(cls)}, seeds=[self.seed])
+        manifest.write(self.out, val, self.env, agents={self.agent: manifest.code_of(self.agent)}, seeds=[self.seed])
         if own_loop and (there := folder.reached()):
             if there >= self.steps:
                 return self._told(there)
@@ -110,14 +111,14 @@ class Train(Game):
         return self.device != "cpu" if self.mode == "auto" else self.mode == "synchronous"
 
     def _told(self, done: int) -> int:
-        name = self.agent.partition("?")[0]
+        name = name_of(self.agent)
         score, board = shlex.quote(f"{name}:{self.out}"), shlex.quote(str(self.out))
         print(f"trained for {done} env steps: `maskgym score {score}`, `tensorboard --logdir {board}`")
         return 0
 
     def _learner(self) -> type[Learner]:
         """Refuse what cannot be trained."""
-        name, _, saved = self.agent.partition("?")[0].partition(":")
+        name, saved, _ = AgentSpec.read(self.agent)
         cls = agent_class(name)
         if saved:
             raise BadInput(f"{self.agent!r} is a saved agent: name one to be trained")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from maskgym.agent_spec import AgentSpec
 from maskgym.envs.registry import IDS, QUERY_IDS
 from maskgym.errors import BadInput
 
@@ -82,7 +83,7 @@ def tell_untrained(specs: Iterable[str]) -> None:
     from maskgym.registry import agent_class
 
     for spec in specs:
-        name, _, folder = spec.partition("?")[0].partition(":")
+        name, folder, _ = AgentSpec.read(spec)
         if not folder and issubclass(agent_class(name), Learner):
             how = f"`maskgym train {name}` trains one, {name}:FOLDER loads it"
             print(f"maskgym: {spec} plays untrained: {how}", file=sys.stderr)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from maskgym import files
+from maskgym.agent_spec import AgentSpec
 from maskgym.errors import BadInput
 from maskgym.pretrain.settings import PretrainSettings
+from maskgym.registry import within
 
 FILE, COLUMN = "passes.json", "image passes"
 TAUGHT = 3  # passes of an image that a network learns from: forward and back
@@ -55,16 +57,16 @@ def per_image(settings: PretrainSettings) -> int:
 
 
 def beforehand(settings: PretrainSettings) -> tuple[int, int]:
-    """Passes that training the policy took, and those of the frozen networks that it or the agent stands on."""
-    name, _, options = settings.agent.partition("?")
-    own = settings.policy or name.partition(":")[2]
-    if not own and (settings.out / "policy").is_dir():
-        own = str(settings.out / "policy")
-    policy = _told(Path(own)) if own else {}
-    networks = [str(policy.get("env", {}).get(key, "")) for key in ("reconstructor", "reference")]
-    networks += [option.partition("=")[2] for option in options.split("&")]
+    """Passes that training policies took, and those of the frozen networks that they or the agent stand on."""
+    agents = [AgentSpec.read(spec) for spec in within(settings.agent)]
+    folders = [settings.policy, *(agent.folder for agent in agents)]
+    if not any(folders) and (settings.out / "policy").is_dir():
+        folders = [str(settings.out / "policy")]
+    policies = [_told(Path(folder)) for folder in dict.fromkeys(folders) if folder]
+    networks = [str(one.get("env", {}).get(key, "")) for one in policies for key in ("reconstructor", "reference")]
+    networks += [value for agent in agents for value in agent.settings.values()]
     trained = [_told(Path(network)).get("train", {}) for network in dict.fromkeys(networks) if network]
-    return PLAYED * int(policy.get("steps", 0)), sum(taught(how) for how in trained)
+    return PLAYED * sum(int(one.get("steps", 0)) for one in policies), sum(taught(how) for how in trained)
 
 
 def taught(how: dict[str, Any]) -> int:

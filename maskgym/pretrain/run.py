@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maskgym.agent import Agent, GameSpec
+from maskgym.agent_spec import AgentSpec
 from maskgym.data.loader import Batch, Loader
 from maskgym.errors import BadInput
 from maskgym.learner import trained_first
@@ -48,7 +49,7 @@ def pretrain(settings: PretrainSettings, agent: str = "", claimed: bool = False)
     if settings.contrastive:
         return contrast_run.run(settings)
     agent = agent or settings.agent
-    name, _, folder = agent.partition("?")[0].partition(":")
+    name, folder, _ = AgentSpec.read(agent)
     if not folder and trained_first(agent_class(name)):
         raise BadInput(f"agent {name!r} is trained first: use `maskgym pretrain`, or name its folder as {name}:FOLDER")
     fabric = make_fabric(settings.device, settings.precision, settings.processes)

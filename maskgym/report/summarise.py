@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import Interval, difference, mean, probability_of_improvement
 from maskgym.downstream.metrics import METRICS
 from maskgym.report import charts
@@ -70,7 +71,7 @@ def gap_of(ours: Runs, theirs: Runs, pick: Pick) -> Gap | None:
 def baseline(found: Findings, by_method: ByMethod, method: str, kind: str) -> str:
     """Name the method that one is compared with: random masks or no pre-training, of the same network; or nobody."""
     for other in sorted(found.study.methods, key=lambda other: other.name != kind):
-        agent = found.study.agent_of(other).partition("?")[0] if other.recipe else ""
+        agent = name_of(found.study.agent_of(other)) if other.recipe else ""
         if agent == ("random" if kind == "random" else "") and other.name in by_method:
             networks = [by_method[name][0].scores.get("network") for name in (method, other.name)]
             if networks[0] == networks[1]:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 
+from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import Interval
 from maskgym.report import charts
 from maskgym.report.load import Findings, Played
@@ -88,7 +89,7 @@ def _against_hard_share(
             continue
         agent = found.study.agent_of(method)
         name = names.setdefault(agent, re.sub(r"-\d+$", "", method.name))
-        if agent.partition("?")[0] != "random":
+        if name_of(agent) != "random":
             lines.setdefault(name, {})[found.study.hard_share_of(method)] = gaps[method.name]
             colour.setdefault(name, palette[method.name])
     lines = {name: line for name, line in lines.items() if len(line) > 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from maskgym.agent_spec import AgentSpec
 from maskgym.masking import schedules
 from maskgym.pretrain import contrast
 from maskgym.pretrain.recipes import make_settings, recipe
@@ -125,7 +126,7 @@ def can_be_trained(spec: str) -> bool:
     from maskgym.learner import Learner
     from maskgym.registry import agent_class
 
-    name, _, folder = spec.partition("?")[0].partition(":")
+    name, folder, _ = AgentSpec.read(spec)
     return not folder and issubclass(agent_class(name), Learner)
 
 
@@ -134,5 +135,5 @@ def trained_first(spec: str) -> bool:
     from maskgym import learner
     from maskgym.registry import agent_class
 
-    name, _, folder = spec.partition("?")[0].partition(":")
+    name, folder, _ = AgentSpec.read(spec)
     return not folder and learner.trained_first(agent_class(name))

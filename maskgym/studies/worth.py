@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
 from maskgym.downstream.grades import MEASURES
 from maskgym.studies.plan import plan
@@ -74,7 +75,7 @@ def baselines(study: Study, method: Method) -> tuple[str, ...]:
     """Whom a method's worth is measured against: whom it names, else random masks; random masks against nobody."""
     if method.against:
         return method.against
-    random = [one for one in study.methods if study.masks(one) and study.agent_of(one).partition("?")[0] == "random"]
+    random = [one for one in study.methods if study.masks(one) and name_of(study.agent_of(one)) == "random"]
     by_name = sorted(random, key=lambda one: one.name != "random")
     return tuple(one.name for one in by_name[:1] if one.name != method.name)
 

@@ -186,10 +186,16 @@ def test_an_agent_of_another_package_is_scored_again_after_its_code_changed(comm
     def points():
         for name in [name for name in sys.modules if name.partition(".")[0] == "stranger"]:
             monkeypatch.delitem(sys.modules, name)  # as a new process would find it
-        assert run(["score", "bright", *command[:-1], str(tmp_path / "out"), "--ratio", "0.5", "--seeds", "1"]) == 0
+        both = ["bright", "mirror?start=bright"]
+        assert run(["score", *both, *command[:-1], str(tmp_path / "out"), "--ratio", "0.5", "--seeds", "1"]) == 0
         told = json.loads((tmp_path / "out" / "score.json").read_text())
-        assert told["manifest"]["agents"]["bright"]["distribution"] == "stranger 0.1"
-        return next(line["points"]["value"] for line in told["lines"] if line["agent"] == "bright")
+        agents = told["manifest"]["agents"]
+        assert agents["bright"]["distribution"] == agents[both[1]]["starts"][0]["distribution"] == "stranger 0.1"
+        one, mirrored = (
+            next(line["points"]["value"] for line in told["lines"] if line["agent"] == agent) for agent in both
+        )
+        assert one == pytest.approx(mirrored)  # the mean of a patch is its mirror image's
+        return one
 
     told = [points(), points()]
     agent, parts = site / "stranger" / "agent.py", site / "stranger" / "parts.py"
@@ -221,6 +227,7 @@ def test_a_folder_trained_again_is_played_again(task, tmp_path, pars):
     assert not (masks[0] == masks[1]).all()
     start = f"search?queries=16&start={spec}"  # weights named among the settings count, too
     assert players.folders(start) == players.folders(spec) == [tmp_path / "hpm"]
+    assert players.folders(f"survey?queries=16&start=mirror?start={spec}") == [tmp_path / "hpm"]
 
 
 def test_a_network_named_in_a_spec_is_asked_in_place_of_the_games_and_trained_again_it_is_another(
@@ -248,8 +255,9 @@ def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks
     env = {"id": "MaskMIMSmall-v0", "image_size": "32x32", "patch_size": 8, "reconstructor": networks["one"]}
     told = {"env": {**env, "reward": "loss", "device": "cpu", "ratio": 0.75, "piece": 32}}
     (folder / "settings.json").write_text(json.dumps(told))
-    assert run(words) == 0
-    assert results.read(tmp_path / "out")[1]["manifest"]["game"]["network"] == task.fingerprint
+    for spec, out in ((words[1], "out"), (f"mirror?start={words[1]}", "start")):  # that of a start, too
+        assert run(["score", spec, *words[2:-1], str(tmp_path / out)]) == 0
+        assert results.read(tmp_path / out)[1]["manifest"]["game"]["network"] == task.fingerprint
     other = tmp_path / "other"
     players.seat("hpm", task, 0.75, 0).save(other)
     (other / "settings.json").write_text(json.dumps({"env": {**env, "id": "MaskMIM-v0"}}))

@@ -56,6 +56,8 @@ def test_a_policys_training_counts_and_its_reconstructors(tmp_path):
         (tmp_path / name / "settings.json").write_text(json.dumps(told))
     settings = tiny(tmp_path / "run", agent=f"a3c:{tmp_path / 'policy'}")
     assert passes.beforehand(settings) == (400, 120)
+    settings = tiny(tmp_path / "run", agent=f"survey?start=a3c:{tmp_path / 'policy'}&queries=9")
+    assert passes.beforehand(settings) == (400, 120)
     settings = tiny(tmp_path / "run", agent="a3c", policy=str(tmp_path / "policy"), passes=520 + 3 * 8 * 5 + 1)
     assert passes.lengthened(settings, 0).steps == 5
     with pytest.raises(BadInput, match="520 went into policy"):
