@@ -11,23 +11,26 @@ from maskgym.registry import make_agent, within
 def test_scores_are_the_mean_over_mirror_images_each_turned_back(make, images, game_spec, tmp_path):
     make("hpm", seed=5).save(tmp_path)
     start = make(f"hpm:{tmp_path}")
+    last = game_spec.patches.dims
+    across = start.score(images.flip(last + 1)).flip(last)
     told = make("mirror", start=f"hpm:{tmp_path}").score(images)
-    if game_spec.patches.dims == 2:
-        right, down, both = (
-            start.score(images.flip([axis + 1 for axis in axes])).flip(axes) for axes in ([1], [2], [1, 2])
-        )
-        torch.testing.assert_close(told, (start.score(images) + right + down + both) / 4)
+    torch.testing.assert_close(told, (start.score(images) + across) / 2)
     assert (told - start.score(images)).abs().max() > 1e-3
-    for axis in range(game_spec.patches.dims):  # a mirror image is scored alike, mirrored
-        mirrored = make("mirror", start=f"hpm:{tmp_path}").score(images.flip(axis + 2)).flip(axis + 1)
-        torch.testing.assert_close(told, mirrored, rtol=1e-3, atol=1e-5)
+    every = make("mirror", start=f"hpm:{tmp_path}", flips="all")
+    told = every.score(images)
+    if last == 2:
+        down, both = (start.score(images.flip([axis + 1 for axis in axes])).flip(axes) for axes in ([1], [1, 2]))
+        torch.testing.assert_close(told, (start.score(images) + across + down + both) / 4)
+    for axis in range(1, last + 1):  # a mirror image is scored alike, mirrored
+        torch.testing.assert_close(told, every.score(images.flip(axis + 1)).flip(axis), rtol=1e-3, atol=1e-5)
 
 
 def test_what_the_agent_asks_is_counted_each_time():
     env = gym.make("maskgym:MaskMIMSmall-v0", split="val", piece=16)
     images = env.unwrapped.task.fetch(torch.arange(3).numpy())
-    make_agent("mirror?start=loss-map?masks=3", env).score(images)
-    assert env.unwrapped.task.meter.per_image(3) == 4 * 3
+    for flips, images_shown in (("last", 2), ("all", 4)):
+        make_agent(f"mirror?flips={flips}&start=loss-map?masks=3", env).score(images)
+        assert env.unwrapped.task.meter.per_image(3) == images_shown * 3
 
 
 def test_a_search_starts_from_it(make, images, tmp_path):
@@ -43,6 +46,7 @@ def test_a_search_starts_from_it(make, images, tmp_path):
     ("spec", "says"),
     [
         ("mirror?start=random", "mirror.start=random has nothing to average: name an agent"),
+        ("mirror?flips=both", "flips=both is unknown: choose last or all"),
         ("mirror?start=a3c", "mirror cannot start from 'a3c', which is untrained: give a3c:FOLDER"),
         ("survey?start=hpm", "survey cannot start from 'hpm', which is untrained: give hpm:FOLDER"),
         ("mirror?start=variences", "unknown agent 'variences': did you mean variance"),
