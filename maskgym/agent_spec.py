@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from maskgym.errors import BadInput
+
 
 class AgentSpec(NamedTuple):
     """An agent as written.
@@ -22,7 +24,9 @@ class AgentSpec(NamedTuple):
     def read(cls, spec: str) -> AgentSpec:
         """Take a line apart."""
         head, _, options = spec.partition("?")
-        name, _, folder = head.partition(":")
+        name, colon, folder = head.partition(":")
+        if colon and not folder:
+            raise BadInput(f"agent {spec!r} names no folder: write {name}:FOLDER, or {name}")
         return cls(name, folder, dict(part.partition("=")[::2] for part in options.split("&")) if options else {})
 
 

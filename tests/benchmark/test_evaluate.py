@@ -270,6 +270,7 @@ def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks
     [
         (["hpn"], "unknown agent 'hpn': did you mean hpm"),
         (["hpm:nowhere"], "no saved agent in nowhere"),
+        (["hpm:"], "agent 'hpm:' names no folder: write hpm:FOLDER, or hpm"),
         (["loss-map?maks=3"], "no setting 'maks'"),
         (["variance", "--ratio", "1.5"], "ratio 1.5 is outside"),
         (["variance", "--hard-share", "1.5"], "hard_share 1.5 is outside"),
