@@ -22,7 +22,7 @@ from maskgym.agent import Agent
 from maskgym.benchmark import manifest, par
 from maskgym.benchmark.players import explores, folders, must_train, seat, slug, train, trained_at
 from maskgym.benchmark.points import count_images
-from maskgym.benchmark.protocol import Cell, Protocol, cells, is_saved
+from maskgym.benchmark.protocol import Cell, Protocol, cells
 from maskgym.benchmark.results import MODES, Result, decode, join
 from maskgym.errors import BadInput
 from maskgym.files import write_text
@@ -139,7 +139,6 @@ def _run(
     about: dict[str, Any] = dict(code)
     if saved := folders(spec, cell.seed):
         about["weights"] = "+".join(manifest.folder_hash(folder) for folder in saved)
-    if is_saved(spec):
         about["trained_at"] = trained_at(spec, cell.seed)
         about["steps"] = protocol.steps if learner else None
     hard_share = protocol.hard_share

@@ -91,12 +91,11 @@ def settings_of(spec: str, seed: int = 0) -> dict[str, Any] | None:
 
 
 def trained_at(spec: str, seed: int = 0) -> float | None:
-    """At which ratio a saved agent was trained; None for one that is not a learner."""
-    if not is_saved(spec) or not issubclass(agent_class(name_of(spec)), Learner):
-        return None
+    """At which ratio a saved agent, or the one it starts from, was trained; None where no learner is in it."""
+    learners = [one for one in within(spec) if is_saved(one) and issubclass(agent_class(name_of(one)), Learner)]
     try:
-        return float(json.loads((folder_of(spec, seed) / "agent.json").read_text())["ratio"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return float(json.loads((folder_of(learners[0], seed) / "agent.json").read_text())["ratio"])
+    except (IndexError, OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -257,7 +257,9 @@ def test_a_saved_agent_plays_the_game_it_was_trained_in_or_says_why_not(networks
     (folder / "settings.json").write_text(json.dumps(told))
     for spec, out in ((words[1], "out"), (f"mirror?start={words[1]}", "start")):  # that of a start, too
         assert run(["score", spec, *words[2:-1], str(tmp_path / out)]) == 0
-        assert results.read(tmp_path / out)[1]["manifest"]["game"]["network"] == task.fingerprint
+        found, told = results.read(tmp_path / out)
+        assert told["manifest"]["game"]["network"] == task.fingerprint
+        assert {one.manifest.get("trained_at") for one in found if one.agent == spec} == {0.75}
     other = tmp_path / "other"
     players.seat("hpm", task, 0.75, 0).save(other)
     (other / "settings.json").write_text(json.dumps({"env": {**env, "id": "MaskMIM-v0"}}))
