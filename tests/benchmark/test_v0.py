@@ -25,7 +25,7 @@ PIXELS = {
 }
 NETWORKS = {"MaskMIM-v0": "d4e1a75ddea8fd3d", "MaskMIMSmall-v0": "24498bdfb2505d99", "MaskMIM3D-v0": "98f0534f818bf569"}
 PAR_V1 = {
-    ("MaskMIM-v0", "test", 0.25): "241f51e79c",
+    ("MaskMIM-v0", "test", 0.25): "578aa50d46",
     ("MaskMIM-v0", "test", 0.5): "e5cb67960d",
     ("MaskMIM-v0", "test", 0.75): "4b9f0dcb8e",
     ("MaskMIM-v0", "val", 0.25): "26dcc97e21",
