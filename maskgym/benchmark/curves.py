@@ -115,8 +115,9 @@ def against_queries(paths: Sequence[Path]) -> dict[float, dict[str, list[tables.
     found: dict[float, dict[str, list[tables.Line]]] = {}
     for line in lines:
         family = found.setdefault(line.ratio, {}).setdefault(_WHOLE.sub("", names[line.agent]), [])
-        if all(line.queries != other.queries for other in family):
-            family.append(line)
+        at = next((place for place, other in enumerate(family) if other.queries == line.queries), len(family))
+        if at == len(family) or line.runs > family[at].runs:  # of two scorings of one, that of more runs
+            family[at : at + 1] = [line]
     for ratio, known in pars.items():
         found[ratio][known.name] = _search_of(known, ratio)
     return found

@@ -78,6 +78,10 @@ def test_points_against_queries_join_agents_that_differ_in_a_whole_number(game_o
         assert float(row["points"]) == pytest.approx(told[row["agent"]]["points"]["value"], abs=1e-3)
     with Image.open(picture) as drawn:
         assert drawn.width > 1000
+    short = [*how[:-3], "1", "--out", str(tmp_path / "short")]
+    assert run(["score", "variance", *game_options, *short]) == 0
+    for folders in ([tmp_path / "short", out], [out, tmp_path / "short"]):  # of two scorings the one of more runs
+        assert [line.runs for line in against_queries(folders)[0.75]["random"]] == [3]
 
 
 @pytest.mark.parametrize(
