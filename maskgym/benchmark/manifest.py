@@ -55,7 +55,7 @@ def of_run(folder: Path, settings: Any, seeds: Sequence[int], splits: Sequence[s
     if agent := spec.get("agent"):
         told["agents"] = {agent: code_of(agent)}
     if splits:
-        left = sorted(folder.rglob("*.safetensors"))
+        left = sorted(folder.rglob("[!.]*.safetensors"))
         told["networks"] = {str(path.relative_to(folder).with_suffix("")): _hash_of(path) for path in left}
         size, file = settings.size, spec["split_file"] or None
         cases = {split: open_cases(settings.data, split, file, size=size) for split in splits}
@@ -146,7 +146,7 @@ def folder_hash(folder: Path) -> str:
 def _hash_of(path: str | Path) -> str:
     """Hash a file, or the weights in a folder; nothing where there is neither."""
     there = Path(path).expanduser()
-    files = sorted(there.glob("*.safetensors")) if there.is_dir() else [there] if there.is_file() else []
+    files = sorted(there.glob("[!.]*.safetensors")) if there.is_dir() else [there] if there.is_file() else []
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else ""
 
 

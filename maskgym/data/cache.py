@@ -129,7 +129,7 @@ def clear(chosen: Path | None = None) -> tuple[int, int]:
         for about in sorted(where.glob("cases/*/store.json")):
             try:
                 with lock(about.parent, timeout=0):
-                    entries += len(list(about.parent.glob("*.json"))) - 1
+                    entries += len(list(about.parent.glob("[!.]*.json"))) - 1
                     freed += _size(about.parent)
                     shutil.rmtree(about.parent)
             except Timeout:

@@ -71,3 +71,12 @@ def test_the_hash_of_a_split_follows_its_cases(tmp_path):
         manifest.of_run(tmp_path, settings, [0], ("val",))
         found.add(told_by(tmp_path)["split_hash"])
     assert len(found) == 2
+
+
+def test_what_a_killed_run_left_half_written_is_not_hashed(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    whole = manifest.folder_hash(tmp_path)
+    (tmp_path / ".model.7-ab.safetensors").write_bytes(b"wei")  # as files.replacing names its draft
+    assert manifest.folder_hash(tmp_path) == whole
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    assert manifest.folder_hash(tmp_path) != whole

@@ -201,7 +201,7 @@ from maskgym.data.cases import open_cases
 open_cases({dataset!r}, "all")
 """
     process = subprocess.Popen([sys.executable, "-c", script])
-    while len(list(store_of(cache_folder, "msd").glob("*.json"))) < 4:  # the store's own and three cases
+    while len(list(store_of(cache_folder, "msd").glob("[!.]*.json"))) < 4:  # the store's own and three cases
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
