@@ -33,6 +33,11 @@ def test_what_the_agent_asks_is_counted_each_time():
         assert env.unwrapped.task.meter.per_image(3) == images_shown * 3
 
 
+@pytest.mark.parametrize("spec", ["mirror?start=loss-map?masks=2", "survey?start=loss-map?masks=2&queries=8"])
+def test_the_network_of_a_pretraining_reaches_the_start(make, images, spec):
+    assert make(spec).score(images).isfinite().all()  # attached alone, no game is lent
+
+
 def test_a_search_starts_from_it(make, images, tmp_path):
     make("hpm", seed=5).save(tmp_path)
     spec = f"survey?start=mirror?start=hpm:{tmp_path}&queries=4"

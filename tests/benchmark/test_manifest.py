@@ -66,10 +66,12 @@ def test_the_hash_of_a_split_follows_its_cases(tmp_path):
     from maskgym.pretrain.settings import PretrainSettings
 
     found = set()
+    (tmp_path / ".model.7-ab.safetensors").write_bytes(b"half")  # of a run that was killed: no network
     for data in ("phantoms", "phantoms?seed=1"):
         settings = PretrainSettings(out=tmp_path, data=data, image_size="32x32")
         manifest.of_run(tmp_path, settings, [0], ("val",))
         found.add(told_by(tmp_path)["split_hash"])
+        assert told_by(tmp_path)["networks"] == {}
     assert len(found) == 2
 
 

@@ -158,7 +158,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path, capsys):
         assert "choose another --out" in capsys.readouterr().err
 
 
-def test_clear_says_what_it_removed(tmp_path, capsys):
+def test_clear_says_what_it_removed(tmp_path, cache_folder, capsys):
     run(
         "data",
         "show",
@@ -169,5 +169,7 @@ def test_clear_says_what_it_removed(tmp_path, capsys):
         "--out",
         tmp_path / "s.png",
     )
+    (store,) = cache_folder.glob("cases/*/store.json")
+    store.with_name(".case.7-ab.json").write_text("half")  # of a preparation that was killed: no case
     assert run("data", "clear") == 0
     assert "entries removed: 7," in capsys.readouterr().out  # six cases, and the images cut from them
