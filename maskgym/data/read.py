@@ -58,6 +58,7 @@ def _nifti(path: Path) -> Picture:
     import nibabel
 
     _check_spacing(path)
+    nibabel.imageglobals.logger.setLevel("ERROR")  # of a header's sizes `_check_spacing` and `_sound` say what is wrong
     file: Any = nibabel.load(path)
     pixels = np.asanyarray(file.dataobj)
     if pixels.dtype.names:
@@ -144,5 +145,6 @@ def _itk(path: Path) -> Picture:
 
 def _sound(affine: np.ndarray, path: Path) -> np.ndarray:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise BadInput(f"{path}: its affine has no volume: repair the header")
+        rows = "; ".join(" ".join(f"{value:g}" for value in row) for row in affine[:3, :3])
+        raise BadInput(f"{path}: its affine ({rows}) has no volume: repair the header")
     return np.asarray(affine, float)
