@@ -8,14 +8,14 @@ from collections import Counter
 import numpy as np
 
 from maskgym.agent_spec import name_of
-from maskgym.benchmark.statistics import Interval
+from maskgym.benchmark.statistics import UNKNOWN, Interval
 from maskgym.report import charts
 from maskgym.report.load import Findings, Played
 from maskgym.report.page import Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
 from maskgym.report.summarise import of_all, per_cent, reached
-from maskgym.studies.study import Study
-from maskgym.studies.worth import FEWEST, Keys, Worth, control, dsc, rank_correlation, worths
+from maskgym.studies.study import Method, Study
+from maskgym.studies.worth import FEWEST, Keys, Worth, baselines, chosen, control, dsc, rank_correlation, worths
 
 _NAME = "score"  # of the one score of a study that names none
 
@@ -25,6 +25,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     by = found.measured.by
     gaps: dict[str, dict[str, Interval]] = {}
     pictures, rows, said = [], [], []
+    elsewhere: list[list[Field | str]] = []
     for place, name in found.names.items():
         scores = _scores(found, place)
         every = worths(found.study, scores)
@@ -38,6 +39,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
         said.append(f"{name}: of {len(every)} differences {len(settled)} are settled{': ' if settled else ''}{listed}.")
         by_share = [worths(found.study, scores, share) for share in found.shares if len(found.shares) > 1]
         rows += [_row(one, name, by_share) for one in every]
+        elsewhere += _chosen_hard_share(found, name, scores)
         gaps[name] = _first_gaps(every)
         pictures += _against_hard_share(found, place, gaps[name], palette) + _against_steps(found, place, palette)
     x = charts.limits([gap for of_place in gaps.values() for gap in of_place.values()])
@@ -52,6 +54,12 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     )
     headings = ("method", "data", "over", "worth", "standard error", "p", "seeds", *shares)
     blocks = notes(*said) + table(caption, headings, rows)
+    caption = (
+        f"{by} minus that of the baseline on the second half of the seeds, at the hard share whose students were best "
+        "on the first half."
+    )
+    headings = ("agent", "data", "over", "hard share chosen", "worth", "standard error", "seeds")
+    blocks += table(caption, headings, elsewhere)
     blocks += gallery("Worth with 95 % intervals (of each by itself).", drawn + pictures)
     return Section("What masks are worth", 2, blocks)
 
@@ -77,26 +85,46 @@ def _row(one: Worth, name: str, by_share: list[list[Worth]]) -> list[Field | str
     return [one.method, name, one.over, worth, error, p, str(one.gap.runs), *shares]
 
 
+def _by_hard_share(study: Study) -> dict[str, dict[float, Method]]:
+    """Methods of each agent by their hard share; those whose agent the study spells alike belong together."""
+    every: dict[str, dict[float, Method]] = {}
+    names: dict[str, str] = {}  # by agent: the name of its first method, without the share
+    for method in study.methods:
+        if study.masks(method) and name_of(agent := study.agent_of(method)) != "random":
+            name = names.setdefault(agent, re.sub(r"-\d+$", "", method.name))
+            every.setdefault(name, {})[study.hard_share_of(method)] = method
+    return {name: methods for name, methods in every.items() if len(methods) > 1}
+
+
 def _against_hard_share(
     found: Findings, place: str, gaps: dict[str, Interval], palette: dict[str, str]
 ) -> list[Picture]:
-    """Worth of each agent by its hard share; methods whose agent the study spells alike are one line."""
+    """Worth of each agent by its hard share, a line each."""
     lines: dict[str, dict[float, Interval]] = {}
-    names: dict[str, str] = {}  # of lines, by agent: the name of its first method, without the share
     colour: dict[str, str] = {}
-    for method in found.study.methods:
-        if method.name not in gaps or not found.study.masks(method):
-            continue
-        agent = found.study.agent_of(method)
-        name = names.setdefault(agent, re.sub(r"-\d+$", "", method.name))
-        if name_of(agent) != "random":
-            lines.setdefault(name, {})[found.study.hard_share_of(method)] = gaps[method.name]
-            colour.setdefault(name, palette[method.name])
-    lines = {name: line for name, line in lines.items() if len(line) > 1}
+    for name, methods in _by_hard_share(found.study).items():
+        line = {share: gaps[method.name] for share, method in methods.items() if method.name in gaps}
+        if len(line) > 1:
+            lines[name] = line
+            colour[name] = next(palette[method.name] for method in methods.values() if method.name in gaps)
     title = f"{found.names[place]}: worth by hard share"
     x, y = "share of the hidden patches chosen by the agent", f"{found.measured.by} above its baseline"
     told_of = (title, lines, colour, x, y)
     return [chart(f"hard-share-{place}", title, charts.steps, *told_of, zero=True)] if lines else []
+
+
+def _chosen_hard_share(found: Findings, name: str, scores: dict[str, Keys]) -> list[list[Field | str]]:
+    """Worth of each agent at the hard share that the first half of the seeds chose, on the other half."""
+    rows: list[list[Field | str]] = []
+    for agent, methods in _by_hard_share(found.study).items():
+        options = {share: scores[method.name] for share, method in methods.items() if method.name in scores}
+        against = [baselines(found.study, method) for method in methods.values()]
+        for over in (one for one in against[0] if all(one in every for every in against)):
+            share, gap = chosen(options, scores.get(over, {})) if len(options) > 1 else (float("nan"), UNKNOWN)
+            if gap.runs:
+                error = "-" if np.isnan(gap.error) else f"{gap.error:.4f}"
+                rows.append([agent, name, over, f"{share:g}", number(gap, 4, sign=True), error, str(gap.runs)])
+    return rows
 
 
 def _against_steps(found: Findings, place: str, palette: dict[str, str]) -> list[Picture]:

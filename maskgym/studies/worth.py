@@ -58,12 +58,16 @@ def dsc(study: Study, runs: Iterable[Trained]) -> dict[str, Keys]:
 
 def gaps(ours: Keys, theirs: Keys, share: float | None = None) -> np.ndarray:
     """Mean difference of each pre-training seed over what both sides fine-tuned alike; of one share, or all: (S,)."""
+    return np.array(list(_by_seed(ours, theirs, share).values()))
+
+
+def _by_seed(ours: Keys, theirs: Keys, share: float | None = None) -> dict[int, float]:
     seeds: dict[int, list[float]] = {}
     for key, value in ours.items():
         if key in theirs and share in (None, key[1]) and not np.isnan(value - theirs[key]):
             seeds.setdefault(key[0], []).append(value - theirs[key])
     most = max(map(len, seeds.values()), default=0)  # a seed that is half done is another mean
-    return np.array([fmean(values) for _, values in sorted(seeds.items()) if len(values) == most])
+    return {seed: fmean(values) for seed, values in sorted(seeds.items()) if len(values) == most}
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -90,6 +94,22 @@ def worths(study: Study, scores: Mapping[str, Keys], share: float | None = None)
                 found.append((method.name, over, interval(values)))
     corrected = holm([gap.p() for *_, gap in found])
     return [Worth(*one, p) for one, p in zip(found, corrected, strict=True)]
+
+
+def chosen(options: Mapping[float, Keys], theirs: Keys) -> tuple[float, Interval]:
+    """Choose on one half of the seeds, tell on the other: the option of the highest worth, and its worth there.
+
+    What is highest of several is partly luck, and on the seeds that chose it the luck is counted in. The first half of
+    the seeds that all options have chooses. (Leaving out one seed at a time would use them better, but what it comes to
+    on one seed then depends on the others, and Student's interval is too narrow.)
+    """
+    found = {option: _by_seed(ours, theirs) for option, ours in options.items()}
+    seeds = sorted(set.intersection(*map(set, found.values())))
+    first, rest = seeds[: len(seeds) // 2], seeds[len(seeds) // 2 :]
+    if not first:
+        return float("nan"), UNKNOWN
+    best = max(found, key=lambda option: fmean(found[option][seed] for seed in first))
+    return best, interval(np.array([found[best][seed] for seed in rest]))
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -238,9 +238,12 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
             if method != "random" or seed == 2:
                 run(study, method, seed, {"p1": value + 0.01 * seed})
                 pretraining(study, method, seed)
-    [drawn] = [one for one in pictures(build(load(study))) if one.name == "hard-share-data0"]
+    made = build(load(study))
+    [drawn] = [one for one in pictures(made) if one.name == "hard-share-data0"]
     assert {name: list(line) for name, line in drawn.source.args[1].items()} == {"late": [0.5, 1.0]}
     assert b"share of the hidden patches" in drawn.content
+    [row] = tables(made, "second half of the seeds")[0].rows
+    assert [field.text for field in row] == ["late", "phantoms", "random", "0.5", "+0.0250", "-", "2"]  # seeds 1 and 2
 
 
 def test_what_was_reached_is_drawn_against_the_length_of_the_fine_tuning(study):

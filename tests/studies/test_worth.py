@@ -11,7 +11,7 @@ from maskgym.errors import BadInput
 from maskgym.studies.plan import plan
 from maskgym.studies.read import keep
 from maskgym.studies.results import fine_tunings
-from maskgym.studies.worth import dsc, gaps, holm, interval, rank_correlation, worths
+from maskgym.studies.worth import chosen, dsc, gaps, holm, interval, rank_correlation, worths
 
 TOML = """
 data = ["phantoms"]
@@ -91,6 +91,21 @@ def test_only_what_both_sides_fine_tuned_alike_is_compared():
     assert gaps(ours, theirs) == pytest.approx([0.15, 0.1]), "seed 1 is half done and left out"
     assert len(gaps(ours, {})) == 0
     assert np.isnan(interval(np.array([])).value)
+
+
+def test_a_choice_is_made_on_the_first_half_of_the_seeds_and_told_on_the_other():
+    def keys(*values):
+        return {(seed, 0.1, draw): value + draw for seed, value in enumerate(values) for draw in (0, 1)}
+
+    random = keys(0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5)
+    lucky = keys(0.9, 0.6, 0.5, 0.4, 0.4, 0.5, 0.6)  # the best on the seeds that choose, no better on the others
+    good = keys(0.6, 0.6, 0.6, 0.6, 0.7, 0.8, 0.9)
+    option, gap = chosen({0.25: good, 0.5: lucky}, random)
+    assert (option, gap.runs) == (0.5, 4)
+    assert gap[:3] == pytest.approx(interval(np.array([-0.1, -0.1, 0.0, 0.1]))[:3])
+    less = {key: value for key, value in lucky.items() if key[0] != 0}  # 1, 2, 3 choose
+    assert chosen({0.25: good, 0.5: less}, random)[0] == 0.25
+    assert chosen({0.25: good, 0.5: {}}, random)[1].runs == 0
 
 
 def test_holm_agrees_with_its_definition_and_leaves_what_is_unknown_out():
