@@ -17,7 +17,7 @@ from maskgym.pretrain.recipes import make_settings
 from maskgym.pretrain.run import build
 from maskgym.training.devices import make_fabric
 
-_TURNS = 4  # steps of a run, each of another epoch, so that what is done once in four epochs counts for a quarter
+_TURNS = 8  # steps of a run, each of another epoch, so that what is done once in eight epochs counts for an eighth
 _UNET = {"student": "unet", "student_settings": ""}  # the papers' four levels
 _STUNET = {"student": "stunet-s", "student_settings": "", "target": "normalised"}
 _VIT = "width=192&depth=12&heads=6&decoder_width=96"
@@ -37,6 +37,7 @@ _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("AMLP", "amlp", _UNET, _UNET, "1.05"),
     ("AHM", "ahm", _UNET, _UNET, "1.10"),
     ("AHM, our a3c", "ahm", {**_UNET, "agent": "a3c"}, _UNET, "1.10"),
+    ("snapshots", "snapshots", _UNET, _UNET, "1.15"),
     ("AnatoMask", "anatomask", _STUNET, _STUNET, "1.40"),
     ("SelfMedHPM", "selfmedhpm", _HPM, {**_MAE, "student_settings": _VIT}, "1.50"),
     (
