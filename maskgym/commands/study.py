@@ -171,18 +171,29 @@ class StudyControl:
     """Fine-tunings that must be finished before the control is judged."""
     out: Annotated[Path | None, FILE] = None
     """The JSON file to write the metrics to if the control holds; left out: none."""
+    method: str = "random"
+    """Who must be better ..."""
+    over: str = "scratch"
+    """... than whom ..."""
+    errors: float = 2.0
+    """... by how many standard errors ..."""
+    measure: Literal["", "patch_AUROC"] = ""
+    """... of what; left out: as the study measures worth."""
 
     def __call__(self) -> int:
         """Compare, print, write."""
         import json
 
         from maskgym.files import write_text
+        from maskgym.studies.study import Control
         from maskgym.studies.worth import control
 
         study = _kept(self.study)
-        if study.control is None:
-            raise BadInput(f"{self.study} has no [control]: name one in the study file")
-        held, sentence, metrics = control(self.study, study, self.place)
+        asked = Control(self.method, self.over, self.errors, self.measure)
+        for name in (self.method, self.over):
+            if name not in [one.name for one in study.methods]:
+                raise BadInput(f"{self.study} has no method {name!r}: choose one of those that its study names")
+        held, sentence, metrics = control(self.study, study, self.place, asked)
         if metrics["runs"] < self.runs:
             raise BadInput(f"{self.study} has {metrics['runs']} of {self.runs} fine-tunings of its control: run them")
         print(sentence)

@@ -14,6 +14,7 @@ from maskgym.dimensions import CONV
 from maskgym.masking.patches import Patches
 from maskgym.networks.segmenters import stages_of
 
+PROBED = "patch_AUROC"  # what a probe is measured by, beside DSC
 _BATCH = 16  # images at once
 
 

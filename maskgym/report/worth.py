@@ -9,13 +9,14 @@ import numpy as np
 
 from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import UNKNOWN, Interval
+from maskgym.downstream.probe import PROBED
 from maskgym.report import charts
 from maskgym.report.load import Findings, Played
 from maskgym.report.page import Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
 from maskgym.report.summarise import of_all, per_cent, reached
 from maskgym.studies.study import Method, Study
-from maskgym.studies.worth import FEWEST, Keys, Worth, baselines, chosen, control, dsc, rank_correlation, worths
+from maskgym.studies.worth import FEWEST, Keys, Worth, baselines, chosen, control, measured, rank_correlation, worths
 
 _NAME = "score"  # of the one score of a study that names none
 
@@ -26,13 +27,14 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     gaps: dict[str, dict[str, Interval]] = {}
     pictures, rows, said = [], [], []
     elsewhere: list[list[Field | str]] = []
+    probed: list[list[Field | str]] = []
     for place, name in found.names.items():
         scores = _scores(found, place)
         every = worths(found.study, scores)
         if not any(one.gap.kind == "interval" and one.gap.error == one.gap.error for one in every):
             continue
         if found.study.control:
-            held, sentence, _ = control(found.folder, found.study, place)
+            held, sentence, _ = control(found.folder, found.study, place, found.study.control)
             said.append(f"{name}: positive control {'holds' if held else 'FAILS'}: {sentence}.")
         settled = [one for one in every if one.settled]
         listed = ", ".join(f"{one.method} {one.gap.value:+.4f} over {one.over}" for one in settled)
@@ -40,6 +42,7 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
         by_share = [worths(found.study, scores, share) for share in found.shares if len(found.shares) > 1]
         rows += [_row(one, name, by_share) for one in every]
         elsewhere += _chosen_hard_share(found, name, scores)
+        probed += _probes(found, name, _scores(found, place, PROBED))
         gaps[name] = _first_gaps(every)
         pictures += _against_hard_share(found, place, gaps[name], palette) + _against_steps(found, place, palette)
     x = charts.limits([gap for of_place in gaps.values() for gap in of_place.values()])
@@ -60,12 +63,18 @@ def worth_section(found: Findings, palette: dict[str, str]) -> Section:
     )
     headings = ("agent", "data", "over", "hard share chosen", "worth", "standard error", "seeds")
     blocks += table(caption, headings, elsewhere)
+    caption = (
+        "Linear probes: how well one layer on the frozen encoder's features tells the patches of each class from the "
+        "others (area under the curve, mean over classes), minus that of the baseline, paired by pre-training seed."
+    )
+    headings = ("method", "data", "patch AUROC", "over", "patch AUROC of that", "difference", "standard error", "seeds")
+    blocks += table(caption, headings, probed)
     blocks += gallery("Worth with 95 % intervals (of each by itself).", drawn + pictures)
     return Section("What masks are worth", 2, blocks)
 
 
-def _scores(found: Findings, place: str) -> dict[str, Keys]:
-    return dsc(found.study, (run for run in found.tuned if run.job.place == place))
+def _scores(found: Findings, place: str, by: str = "") -> dict[str, Keys]:
+    return measured(found.study, (run for run in found.tuned if run.job.place == place), by)
 
 
 def _first_gaps(every: list[Worth]) -> dict[str, Interval]:
@@ -124,6 +133,16 @@ def _chosen_hard_share(found: Findings, name: str, scores: dict[str, Keys]) -> l
             if gap.runs:
                 error = "-" if np.isnan(gap.error) else f"{gap.error:.4f}"
                 rows.append([agent, name, over, f"{share:g}", number(gap, 4, sign=True), error, str(gap.runs)])
+    return rows
+
+
+def _probes(found: Findings, name: str, areas: dict[str, Keys]) -> list[list[Field | str]]:
+    rows: list[list[Field | str]] = []
+    for one in worths(found.study, areas):
+        ours, theirs = (f"{np.nanmean(list(areas[method].values())):.3f}" for method in (one.method, one.over))
+        error = "-" if np.isnan(one.gap.error) else f"{one.gap.error:.4f}"
+        gap = number(one.gap, 4, one.settled, sign=True)
+        rows.append([one.method, name, ours, one.over, theirs, gap, error, str(one.gap.runs)])
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class _Source:
             needs.append(self._finetune_name(method, seed, share))
         file = self.out / self.name / "control.json"
         told = ("--place", self.name, "--runs", str(len(needs) * len(self.study.label_seeds)), "--out", str(file))
-        words = ("study", "control", str(self.out), *told)
+        words = ("study", "control", str(self.out), *told, *_options(asdict(asked)))
         yield Job(f"{self.name}/control", "control", words, file, tuple(needs), self.name)
 
     def method(self, method: Method, seed: int, share: float, sources: list[_Source]) -> Iterator[Job]:

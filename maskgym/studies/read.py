@@ -12,6 +12,7 @@ from typing import Any
 
 from maskgym.data.spec import parse
 from maskgym.downstream.grades import MEASURES
+from maskgym.downstream.probe import PROBED
 from maskgym.errors import BadInput
 from maskgym.files import write_text
 from maskgym.pretrain.recipes import recipe
@@ -192,7 +193,9 @@ def _scores(tables: list[Options]) -> dict[str, Options]:
 
 
 def _control(told: dict[str, Any]) -> Control:
-    known(told, ("method", "over", "errors"), "[control]")
+    known(told, ("method", "over", "errors", "measure"), "[control]")
+    if (measure := told.get("measure", PROBED)) != PROBED:
+        raise BadInput(f"[control] says measure = {measure!r}: say {PROBED!r} of linear probes, or leave it out")
     errors = told.get("errors", 2.0)
     if isinstance(errors, bool) or not isinstance(errors, int | float) or not errors >= 0:
         raise BadInput(f"[control] says errors = {errors!r}: give a number of standard errors, such as 2")

@@ -58,6 +58,8 @@ class Control:
     """... than whom ..."""
     errors: float = 2.0
     """... by how many standard errors on the first share of labels, with the pre-training seed as the unit."""
+    measure: str = ""
+    """By what both are measured: as worth is, or `patch_AUROC`, how well linear probes tell patches of each class."""
 
 
 @dataclass(frozen=True)

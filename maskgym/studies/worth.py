@@ -17,13 +17,14 @@ import numpy as np
 from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import UNKNOWN, Interval, mean
 from maskgym.downstream.grades import MEASURES
+from maskgym.downstream.probe import PROBED
 from maskgym.studies.plan import plan
 from maskgym.studies.results import Trained, fine_tunings, mean_of_regions, measure
-from maskgym.studies.study import Method, Study
+from maskgym.studies.study import Control, Method, Study
 
 FEWEST = 5  # ways to mask, below which a rank correlation says nothing
 _RESAMPLES = 5000
-Keys = dict[tuple[int, float, int | None], float]  # (seed, share, draw of labels) -> DSC
+Keys = dict[tuple[int, float, int | None], float]  # (seed, share, draw of labels) -> DSC, or another measure
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,24 @@ class Worth:
         return self.p < 0.05
 
 
-def dsc(study: Study, runs: Iterable[Trained]) -> dict[str, Keys]:
-    """DSC of finished fine-tunings, as the study measures it: method -> (seed, share, draw) -> DSC."""
+def measured(study: Study, runs: Iterable[Trained], by: str = "") -> dict[str, Keys]:
+    """Fine-tunings by what worth is counted in, or probes by `patch_AUROC`: method -> (seed, share, draw) -> value."""
     found: dict[str, Keys] = {}
     for run in runs:
-        metric = study.measure if study.measure in MEASURES else "DSC"
-        every = [mean_of_regions(table, metric) for table in run.scores["patients"].values()]
-        if study.measure == "pooled":
+        if by == PROBED:
+            every = [measure(area) for area in run.scores.get(PROBED, {}).values()]
+        elif study.measure == "pooled":
             every = [measure(run.scores.get("pooled_DSC", {}).get("mean"))]
+        else:
+            every = [mean_of_regions(table, _metric(study)) for table in run.scores["patients"].values()]
         defined = [value for value in every if value == value]
         value = fmean(defined) if defined else float("nan")
         found.setdefault(run.job.method, {})[run.job.seed, run.job.share, run.label_seed] = value
     return found
+
+
+def _metric(study: Study) -> str:
+    return study.measure if study.measure in MEASURES else "DSC"
 
 
 def gaps(ours: Keys, theirs: Keys, share: float | None = None) -> np.ndarray:
@@ -151,13 +158,11 @@ def rank_correlation(a: Sequence[float], b: Sequence[float], seed: int = 0) -> t
     return Interval(value, float(low), float(high), runs=len(x)), float(test.pvalue)
 
 
-def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, Any]]:
+def control(out: Path, study: Study, place: str, wanted: Control) -> tuple[bool, str, dict[str, Any]]:
     """The positive control on one data set, first share of labels: whether it holds, in words, and its metrics."""
-    wanted = study.control
-    assert wanted is not None
     share = study.shares[0]
     jobs = [job for job in plan(study, out) if job.place == place]
-    scores = dsc(study, (run for run in fine_tunings(jobs) if run.scores))
+    scores = measured(study, (run for run in fine_tunings(jobs) if run.scores), wanted.measure)
     values = gaps(scores.get(wanted.method, {}), scores.get(wanted.over, {}), share)
     gap = interval(values)
     both = [key for name in (wanted.method, wanted.over) for key in scores.get(name, ())]
@@ -171,7 +176,8 @@ def control(out: Path, study: Study, place: str) -> tuple[bool, str, dict[str, A
     if np.isnan(gap.error):
         return False, f"{wanted.method!r} over {wanted.over!r}: {len(values)} seeds, three are the least", told
     held = gap.value >= wanted.errors * gap.error and gap.value > 0
-    said = f"{wanted.method!r} is {gap.value:+.4f} DSC above {wanted.over!r}, standard error {gap.error:.4f}"
+    by = wanted.measure.replace("_", " ") or _metric(study)
+    said = f"{wanted.method!r} is {gap.value:+.4f} {by} above {wanted.over!r}, standard error {gap.error:.4f}"
     rest = (
         f", {len(values)} seeds"
         if held

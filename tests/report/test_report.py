@@ -218,6 +218,22 @@ def test_worth_is_corrected_and_the_control_is_told(study):
     assert "positive control holds: 'random' is +0.1500 DSC above 'scratch'" in render(made, "report.md.j2")
 
 
+def test_linear_probes_are_told_by_how_well_they_tell_patches(study):
+    plan(study, PLAN.replace("[0, 1]", "[0, 1, 2, 3]"))
+    areas = {"scratch": (0.5, 0.6, 0.7, 0.8), "random": (0.6, 0.7, 0.8, 0.9), "hpm": (0.6, 0.8, 0.8, 1.0)}
+    for method, values in areas.items():
+        for seed, area in enumerate(values):
+            file = study / "data0" / method / f"seed{seed}" / "share0.1" / "scores.json"
+            if not file.exists():
+                run(study, method, seed, {"p1": 0.5})
+            told = json.loads(file.read_text()) | {"patch_AUROC": {"lesion": area - 0.1, "other": area + 0.1}}
+            file.write_text(json.dumps(told))
+    table = rows(tables(build(load(study)), "Linear probes")[0])
+    fields = ("patch AUROC", "over", "patch AUROC of that", "difference", "seeds")
+    assert [table["scratch"][name].text for name in fields] == ["0.650", "random", "0.750", "-0.1000", "4"]
+    assert [table["hpm"][name].text for name in fields] == ["0.800", "random", "0.750", "+0.0500", "4"]
+
+
 def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study):
     """Two networks' loss maps are two agents; one of them stands at a single share and makes no line."""
     arms = {"late-50": ("late", 0.5, 0.52), "late-100": ("late", 1, 0.4), "early-50": ("early", 0.5, 0.6)}

@@ -100,6 +100,12 @@ def test_a_positive_control_stands_before_all_other_methods(study, tmp_path):
     control = jobs["data0/control"]
     its_own = [f"data0/{method}/seed{seed}/share0.1" for seed in (0, 1) for method in ("scratch", "random")]
     assert list(control.needs) == its_own, "the first share of labels"
+    study.write_text(STUDY + '[control]\nerrors = 3\nmeasure = "patch_AUROC"\n')
+    other = next(job for job in plan(read_study(study), tmp_path / "out") if job.kind == "control")
+    assert other.words[-4:] == ("--errors", "3", "--measure", "patch_AUROC"), "asked anew, another job"
+    assert control.words[-8:] == (
+        "--method", "random", "--over", "scratch", "--errors", "2.0", "--measure", ""
+    )  # fmt: skip
     its_own += [f"data0/random/seed{seed}/pretrain" for seed in (0, 1)]
     for job in jobs.values():
         if job.place == "data0" and job.kind in ("pretrain", "finetune"):

@@ -122,6 +122,7 @@ def test_some_methods_are_run_alone_with_what_they_need(study, tmp_path, capsys)
         ('data = ["phantoms"', 'differ = ["agnt"]\ndata = ["phantoms"', "did you mean 'agent'"),
         ("[score]", '[control]\nover = "none"\n[score]', "no method is called 'none'"),
         ("[score]", "[control]\nerrors = true\n[score]", "errors = True"),
+        ("[score]", '[control]\nmeasure = "AUC"\n[score]', "measure = 'AUC': say 'patch_AUROC'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(study, old, new, words, tmp_path):

@@ -11,7 +11,7 @@ from maskgym.errors import BadInput
 from maskgym.studies.plan import plan
 from maskgym.studies.read import keep
 from maskgym.studies.results import fine_tunings
-from maskgym.studies.worth import chosen, dsc, gaps, holm, interval, rank_correlation, worths
+from maskgym.studies.worth import chosen, gaps, holm, interval, measured, rank_correlation, worths
 
 TOML = """
 data = ["phantoms"]
@@ -66,12 +66,12 @@ def test_graded_images_are_worth_their_kappa(tmp_path):
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps({"measures": {"accuracy": 0.9, "kappa": 0.25}}))
     job.leaves.write_text("{}")
-    assert set(dsc(study, fine_tunings([job]))[job.method].values()) == {0.25}
+    assert set(measured(study, fine_tunings([job]))[job.method].values()) == {0.25}
 
 
 def test_draws_of_labels_are_averaged_and_seeds_are_the_unit(out):
     study = study_of(out)
-    found = {one.method: one for one in worths(study, dsc(study, fine_tunings(plan(study, out))))}
+    found = {one.method: one for one in worths(study, measured(study, fine_tunings(plan(study, out))))}
     assert set(found) == {"scratch", "better"}
     differences = np.array(SEED["better"]) - np.array(SEED["random"])
     test = stats.ttest_1samp(differences, 0)
@@ -142,6 +142,21 @@ def test_a_control_that_fails_stops_and_says_why(out, capsys):
     assert not (out / "control.json").exists()
     with pytest.raises(BadInput, match="16 of 17 fine-tunings"):
         run(["study", "control", str(out), "--runs", "17"])
+
+
+def test_a_control_of_probes_is_measured_by_how_well_they_tell_patches(out, capsys):
+    """By DSC both are as ever; the areas say the opposite."""
+    for job in plan(study_of(out), out):
+        for folder in job.folders.values() if job.kind == "finetune" else ():
+            told = json.loads((folder / "scores.json").read_text())
+            areas = {"organ": 0.9 - SEED[job.method][job.seed], "vessel": 0.7 - SEED[job.method][job.seed]}
+            (folder / "scores.json").write_text(json.dumps(told | {"patch_AUROC": areas}))
+    asked = ["--method", "scratch", "--over", "random"]
+    assert run(["study", "control", str(out), *asked, "--measure", "patch_AUROC"]) == 0
+    assert "'scratch' is +0.1000 patch AUROC above 'random', standard error 0.0" in capsys.readouterr().out
+    assert run(["study", "control", str(out), *asked]) == 1
+    with pytest.raises(BadInput, match="no method 'none'"):
+        run(["study", "control", str(out), "--over", "none"])
 
 
 def test_a_control_looks_at_the_first_share_of_labels_alone(tmp_path, capsys):
