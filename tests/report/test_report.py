@@ -239,13 +239,17 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
     arms = {"late-50": ("late", 0.5, 0.52), "late-100": ("late", 1, 0.4), "early-50": ("early", 0.5, 0.6)}
     file = study.parent / "hard.toml"
     (study / "study.json").unlink()
+    against = {0.5: ["random", "scratch"], 1: ["random"]}  # the choice is held against what all of a line are
     more = "".join(
-        f'[[method]]\nname = "{name}"\nrecipe = "random"\n[method.pretrain]\nagent = "loss-map?network={network}"\n'
-        f"hard_share = {share}\n"
+        f'[[method]]\nname = "{name}"\nrecipe = "random"\nagainst = {against[share]}\n'
+        f'[method.pretrain]\nagent = "loss-map?network={network}"\nhard_share = {share}\n'
         for name, (network, share, _) in arms.items()
     )
     file.write_text(
-        PLAN.replace("[0, 1]", "[0, 1, 2]") + TABLES + '[[method]]\nname = "random"\nrecipe = "random"\n' + more
+        PLAN.replace("[0, 1]", "[0, 1, 2]")
+        + TABLES
+        + '[[method]]\nname = "scratch"\n[[method]]\nname = "random"\nrecipe = "random"\n'
+        + more
     )
     keep(file, study)
     values = {"random": 0.5} | {name: value for name, (*_, value) in arms.items()}
