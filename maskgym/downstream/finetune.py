@@ -18,7 +18,7 @@ from maskgym.downstream.classify import Grading, mean_measures, measure_test
 from maskgym.downstream.data import Labelled, read
 from maskgym.downstream.network import build, load_segmenter
 from maskgym.downstream.predict import predict
-from maskgym.downstream.probe import PROBED, Probe, patch_auroc
+from maskgym.downstream.probe import PROBED, Probe, patch_auroc, patch_side
 from maskgym.downstream.scores import Scores, score, to_csv
 from maskgym.downstream.segment import MODEL, Segmentation
 from maskgym.downstream.settings import FineTune
@@ -107,8 +107,7 @@ def _measure(settings: FineTune, data: Labelled, fabric: Any, run: Segmentation)
     files.write_text(settings.out / "patients.csv", to_csv(scores))
     told = run.told(about) | _told(settings, data, scores)
     if settings.probe:
-        side = min(settings.crop) // 8
-        told[PROBED] = patch_auroc(network, data.test, settings.crop, side, fabric.device)
+        told[PROBED] = patch_auroc(network, data.test, settings.crop, patch_side(settings.crop), fabric.device)
     files.write_text(settings.out / SCORES, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
     return told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,15 @@ class Probe(nn.Module):
         super().train(mode)
         self.segmenter.eval()
         return self
+
+
+def patch_side(size: tuple[int, ...]) -> int:
+    """Side of the patches that a probe is asked about: the longest that divides every axis, up to an eighth.
+
+    >>> patch_side((256, 256)), patch_side((64, 48)), patch_side((30, 25))
+    (32, 4, 1)
+    """
+    return max(side for side in range(1, max(1, min(size) // 8) + 1) if math.gcd(*size) % side == 0)
 
 
 def patch_auroc(network: nn.Module, cases: Cases, size: tuple[int, ...], patch: int, device: Any) -> dict[str, float]:
