@@ -29,7 +29,7 @@ _SMALL = {"student": "small-unet", "student_settings": ""}
 _ASKING: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     (spec, "random", {**_SMALL, "agent": spec, "hard_share": "1"}, _SMALL, "")
     for spec in ("loss-map?masks=9", "survey?queries=9")
-]
+] + [("snapshots", "snapshots", _SMALL, _SMALL, "1.15")]
 
 # A line each: what it is called, recipe, what differs from it, random masks with the same student, the figure to reach.
 _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
@@ -37,7 +37,6 @@ _CONTESTS: list[tuple[str, str, dict[str, Any], dict[str, Any], str]] = [
     ("AMLP", "amlp", _UNET, _UNET, "1.05"),
     ("AHM", "ahm", _UNET, _UNET, "1.10"),
     ("AHM, our a3c", "ahm", {**_UNET, "agent": "a3c"}, _UNET, "1.10"),
-    ("snapshots", "snapshots", _UNET, _UNET, "1.15"),
     ("AnatoMask", "anatomask", _STUNET, _STUNET, "1.40"),
     ("SelfMedHPM", "selfmedhpm", _HPM, {**_MAE, "student_settings": _VIT}, "1.50"),
     (
@@ -56,7 +55,7 @@ def agents(device: str, repeats: int) -> Iterator[Row]:
 
 
 def asking(device: str, repeats: int) -> Iterator[Row]:
-    """Agents that ask the student nine queries an image, against random masks."""
+    """Agents that ask the student nine queries an image, or two averages of it, against random masks."""
     yield from _contests(_ASKING, device, repeats)
 
 
