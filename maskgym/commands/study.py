@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -171,14 +171,14 @@ class StudyControl:
     """Fine-tunings that must be finished before the control is judged."""
     out: Annotated[Path | None, FILE] = None
     """The JSON file to write the metrics to if the control holds; left out: none."""
-    method: str = "random"
+    method: str | None = None
     """Who must be better ..."""
-    over: str = "scratch"
+    over: str | None = None
     """... than whom ..."""
-    errors: float = 2.0
+    errors: float | None = None
     """... by how many standard errors ..."""
-    measure: Literal["", "patch_AUROC"] = ""
-    """... of what; left out: as the study measures worth."""
+    measure: Literal["", "patch_AUROC"] | None = None
+    """... of what. Left out: as [control] of the study says; "" is what it measures worth by."""
 
     def __call__(self) -> int:
         """Compare, print, write."""
@@ -189,8 +189,9 @@ class StudyControl:
         from maskgym.studies.worth import control
 
         study = _kept(self.study)
-        asked = Control(self.method, self.over, self.errors, self.measure)
-        for name in (self.method, self.over):
+        told = {name: value for name in asdict(Control()) if (value := getattr(self, name)) is not None}
+        asked = replace(study.control or Control(), **told)
+        for name in (asked.method, asked.over):
             if name not in [one.name for one in study.methods]:
                 raise BadInput(f"{self.study} has no method {name!r}: choose one of those that its study names")
         held, sentence, metrics = control(self.study, study, self.place, asked)

@@ -207,16 +207,6 @@ def test_an_agent_of_another_package_is_scored_again_after_its_code_changed(comm
     assert abs(told[2] - told[0]) > 5
 
 
-def test_a_learner_is_trained_again_after_the_code_of_an_agent_within_it_changed(networks, task, tmp_path, monkeypatch):
-    keywords = {"image_size": "32x32", "patch_size": 8, "reconstructor": networks["one"]}
-    protocol = Protocol(("hpm",), (0.5,), 1, 6, env="MaskMIMSmall-v0", keywords=keywords, steps=16)
-    told = {"code": {"hash": "a"}, "starts": [{"hash": "b"}]}
-    monkeypatch.setattr(manifest, "code_of", lambda spec: told)
-    first = [players.train(protocol, task, "hpm", 0, 0.5, tmp_path, quiet=True) for _ in range(2)]
-    told = {"code": {"hash": "a"}, "starts": [{"hash": "c"}]}
-    assert len({*first, players.train(protocol, task, "hpm", 0, 0.5, tmp_path, quiet=True)}) == 2
-
-
 def test_a_saved_agent_is_one_run_and_one_folder_a_seed_is_many(task, tmp_path, pars):
     for seed in (0, 1):
         players.seat("hpm", task, 0.5, seed).save(tmp_path / f"hpm-{seed}")

@@ -155,6 +155,12 @@ def test_a_control_of_probes_is_measured_by_how_well_they_tell_patches(out, caps
     assert run(["study", "control", str(out), *asked, "--measure", "patch_AUROC"]) == 0
     assert "'scratch' is +0.1000 patch AUROC above 'random', standard error 0.0" in capsys.readouterr().out
     assert run(["study", "control", str(out), *asked]) == 1
+    (out / "study.json").unlink()
+    control = '[control]\nmethod = "scratch"\nover = "random"\nmeasure = "patch_AUROC"\n'
+    (out.parent / "s.toml").write_text(TOML.replace("[control]\n", control))
+    study_of(out)
+    assert run(["study", "control", str(out)]) == 0, "left out, they are what the study says"
+    assert "patch AUROC above 'random'" in capsys.readouterr().out
     with pytest.raises(BadInput, match="no method 'none'"):
         run(["study", "control", str(out), "--over", "none"])
 
