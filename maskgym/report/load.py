@@ -194,3 +194,8 @@ def array(runs: Runs, value: Callable[[dict[str, Any]], float]) -> tuple[np.ndar
         values = np.array([[value(one.get(patient, {})) for patient in patients] for one in drawn], float)
         rows[place] = mean_of_defined(values, 0)
     return rows, seeds, patients
+
+
+def tested(runs: Runs) -> set[tuple[int, str]]:
+    """Whom each seed was tested on; all alike, but in folds."""
+    return {(run.job.seed, patient) for run in runs for patient in run.scores["patients"]}

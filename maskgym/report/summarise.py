@@ -12,7 +12,7 @@ from maskgym.agent_spec import name_of
 from maskgym.benchmark.statistics import Interval, difference, mean, probability_of_improvement
 from maskgym.downstream.metrics import METRICS
 from maskgym.report import charts
-from maskgym.report.load import Findings, Measured, Runs, array
+from maskgym.report.load import Findings, Measured, Runs, array, tested
 from maskgym.report.page import Block, Field, Section, chart, gallery, notes, number, table
 from maskgym.report.pictures import Picture
 from maskgym.studies.results import mean_of_regions, measure
@@ -65,7 +65,14 @@ def gap_of(ours: Runs, theirs: Runs, pick: Pick) -> Gap | None:
     )
     if not a.size or np.isnan(a - b).all():
         return None
-    return Gap(difference(a, b, paired_seeds=True), probability_of_improvement(a, b), f"{len(seeds)} x {len(patients)}")
+    pairs = _size(tested(ours) & tested(theirs), a.shape)
+    return Gap(difference(a, b, paired_seeds=True), probability_of_improvement(a, b), pairs)
+
+
+def _size(tests: set[tuple[int, str]], shape: tuple[int, ...]) -> str:
+    """Count seeds and patients; in folds a seed tests a part of the patients."""
+    of = " x ".join(map(str, shape))
+    return of if len(tests) == shape[0] * shape[1] else f"{len(tests)} of {of}"
 
 
 def baseline(found: Findings, by_method: ByMethod, method: str, kind: str) -> str:
@@ -119,10 +126,13 @@ def data_set(found: Findings, place: str, palette: Palette) -> list[Section]:
     else:
         each, of = {len(one) for one in patients}, f"patients; regions: {', '.join(regions)}"
     counts = " or ".join(map(str, sorted(each)))
-    told = [f"{counts} test {of}."]
-    if not found.measured.grades and max(len(one) for one in patients) < _FEW:
+    told, everybody = [f"{counts} test {of}."], set().union(*patients)
+    if not found.measured.grades and len(everybody) < _FEW:
         told.append("So few patients say little about others: the true uncertainty is larger than these intervals.")
-    if len({str(run.scores.get("split")) for run in runs}) > 1 or len(patients) > 1:
+    if folds := found.study.folds:
+        there = len({found.study.fold(run.job.seed) for run in runs})
+        told.append(f"Each seed has its own of {folds} folds; {there} of them are in, with {len(everybody)} patients.")
+    elif len({str(run.scores.get("split")) for run in runs}) > 1 or len(patients) > 1:
         told.append("Runs used different splits: means are of different patients, differences of common ones.")
     overview = _overview(found.names[place], place, shares, palette, found.measured)
     sections = [Section(found.names[place], 2, notes(" ".join(told)) + overview)]
@@ -164,10 +174,11 @@ def _means(by_method: ByMethod, region: str, metrics: tuple[str, ...]) -> list[B
     means = {metric: {method: mean(one) for method, one in column.items()} for metric, column in values.items()}
     rows: list[list[Field | str]] = []
     for method in by_method:
-        counts = {metric: int(np.isnan(column[method]).sum()) for metric, column in values.items()}
+        tests = tested(by_method[method])
+        counts = {metric: len(tests) - int((~np.isnan(column[method])).sum()) for metric, column in values.items()}
         usual = Counter(counts.values()).most_common(1)[0][0]
         others = ", ".join(f"{metric} {count}" for metric, count in counts.items() if count != usual)
-        size = " x ".join(map(str, values[metrics[0]][method].shape))
+        size = _size(tests, values[metrics[0]][method].shape)
         fields = [_marked(column, method, metric) for metric, column in means.items()]
         rows.append([method, *fields, size, Field(str(usual), f"({others})" if others else "")])
     units = {str(run.scores.get("distances_in", "")) for runs in by_method.values() for run in runs} - {""}

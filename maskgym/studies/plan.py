@@ -74,13 +74,15 @@ def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
     """The control, then seed by seed, so that a study stopped anywhere has held all methods against each other."""
     sources = [_Source(study, out, spec, place) for place, spec in enumerate(study.sources)]
     for source in sources:
-        yield from source.stages()
+        yield from source.split_once()
+        for fold in dict.fromkeys(map(study.fold, study.seeds)):
+            yield from replace(source, fold=fold).stages()
     for source in sources[: len(study.data)]:
         if study.control:
             yield from source.control(study.control, sources)
     for share, seed in product(study.shares, study.seeds):
         for source, method in product(sources[: len(study.data)], study.methods):
-            for job in source.method(method, seed, share, sources):
+            for job in source.of(seed).method(method, seed, share, sources):
                 yield replace(job, needs=(*job.needs, f"{source.name}/control")) if study.control else job
     for source, (game, told) in product(sources[: len(study.data)], study.scores.items()):
         yield source.par(game, told)
@@ -98,6 +100,12 @@ class _Source:
     out: Path
     spec: str
     place: int
+    fold: int = 0
+    """Whose split it keeps to, in a study in folds; 0: there is one split."""
+
+    def of(self, seed: int) -> _Source:
+        """Its jobs of one seed: those on the seed's fold, in a study in folds."""
+        return replace(self, fold=self.study.fold(seed))
 
     @property
     def name(self) -> str:
@@ -110,13 +118,21 @@ class _Source:
         """The job that splits it by patient, and the words that say so; phantoms bring their own split."""
         if self.spec.partition("?")[0] == "phantoms":
             return (), ()
-        return (f"{self.name}/split",), ("--split-file", str(self.out / self.name / "split.json"))
+        return (f"{self.name}/split",), ("--split-file", str(self._split_file(self.fold)))
+
+    def _split_file(self, fold: int) -> Path:
+        return self.out / self.name / (f"split-{fold}.json" if fold else "split.json")
+
+    def split_once(self) -> Iterator[Job]:
+        """The split by patient, or into folds all at once."""
+        for name in self.split[0]:
+            count = self.study.folds
+            words = ("data", "split", "--data", self.spec, "--out", str(self._split_file(0)))
+            words += ("--folds", str(count)) if count else ()
+            yield Job(name, "split", words, self._split_file(count), place=self.name)
 
     def stages(self) -> Iterator[Job]:
-        """The split by patient, reconstructors and policies."""
-        for name in self.split[0]:
-            file = self.out / self.name / "split.json"
-            yield Job(name, "split", ("data", "split", "--data", self.spec, "--out", str(file)), file, place=self.name)
+        """Reconstructors and policies."""
         for stage in self.study.stages:
             if stage.on in (None, self.place):
                 yield self._policy(stage) if stage.agent else self._reconstructor(stage)
@@ -126,7 +142,7 @@ class _Source:
         both = [method for method in self.study.methods if method.name in (asked.method, asked.over)]
         share, needs = self.study.shares[0], []
         for seed, method in product(self.study.seeds, both):
-            yield from self.method(method, seed, share, sources)
+            yield from self.of(seed).method(method, seed, share, sources)
             needs.append(self._finetune_name(method, seed, share))
         file = self.out / self.name / "control.json"
         told = ("--place", self.name, "--runs", str(len(needs) * len(self.study.label_seeds)), "--out", str(file))
@@ -139,7 +155,7 @@ class _Source:
         if method.recipe:
             told = self.study.pretrain_options(method)
             home = next((one for one in sources if one.spec == told.get("data")), self)
-            before = (home.pretrain(method, seed, told),)
+            before = (home.of(seed).pretrain(method, seed, told),)
             yield from before
         yield self._finetune(method, seed, share, before)
 
@@ -256,7 +272,8 @@ class _Source:
         return ("--data", self.spec, *self.split[1])
 
     def _named(self, stage: Stage) -> str:
-        return f"{self.name if stage.on is None else f'data{stage.on}'}/{stage.name}"
+        fold = f"-fold{self.fold}" if self.fold else ""
+        return f"{self.name if stage.on is None else f'data{stage.on}'}/{stage.name}{fold}"
 
     def _folder(self, stage: Stage) -> Path:
         return self.out / self._named(stage)

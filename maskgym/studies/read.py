@@ -66,7 +66,7 @@ def _told(file: Path, data: Sequence[str]) -> dict[str, Any]:
 
 def _study(told: dict[str, Any], file: str) -> Study:
     tables = ("reconstructor", "policy", "score", "pretrain", "finetune", "method", "control")
-    known(told, (*_AXES, *tables, "differ", "measure", "passes"), "a study")
+    known(told, (*_AXES, *tables, "differ", "measure", "passes", "folds"), "a study")
     measures = ("patients", "pooled", *MEASURES)
     if told.get("measure", "patients") not in measures:
         raise BadInput(f"measure = {told['measure']!r} is unknown: choose {', '.join(measures)}")
@@ -86,6 +86,7 @@ def _study(told: dict[str, Any], file: str) -> Study:
         control=_control(_table(told, "control")) if "control" in told else None,
         measure=told.get("measure", "patients"),
         passes=_passes(told),
+        folds=_folds(told),
         pretrain=_table(told, "pretrain"),
         finetune=_table(told, "finetune"),
         **axes,
@@ -172,6 +173,21 @@ def _passes(told: dict[str, Any]) -> int:
                     f"{where} says {key} = {table[key]!r}, and passes = {passes} is for all arms: leave it away"
                 )
     return passes
+
+
+def _folds(told: dict[str, Any]) -> int:
+    """A split for each seed, every patient tested in one of them."""
+    folds = told.get("folds", 0)
+    if "folds" not in told:
+        return 0
+    if type(folds) is not int or folds < 2:
+        raise BadInput(f"folds = {folds!r}: give a number of splits, such as 5, or leave it out for one")
+    if "score" in told:
+        raise BadInput(f"[score] plays the game of one split, and there are {folds} folds: leave one of them out")
+    for spec in told.get("data", ()):
+        if str(spec).partition("?")[0] == "phantoms":
+            raise BadInput(f"folds = {folds}, and phantoms have a split of their own: leave it out")
+    return folds
 
 
 def _stage(told: dict[str, Any], kind: str) -> Stage:

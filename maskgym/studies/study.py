@@ -86,6 +86,8 @@ class Study:
     measure: str = "patients"
     """What worth is counted in: DSC of each patient, or pooled over the pixels of all, the background a class; or
     where images are graded accuracy, F1, AUROC, kappa."""
+    folds: int = 0
+    """Splits by patient in which every patient is tested once, one for each seed; 0 = one split for all seeds."""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -97,6 +99,10 @@ class Study:
     def stages(self) -> tuple[Stage, ...]:
         """Reconstructors, then policies."""
         return (*self.reconstructors, *self.policies)
+
+    def fold(self, seed: int) -> int:
+        """The fold that a seed keeps to, from 1, one after another; 0 in a study of one split."""
+        return seed % self.folds + 1 if self.folds else 0
 
     def pretrain_options(self, method: Method) -> Options:
         """Options of a method's pre-training: its own over the study's; none where it does not pre-train."""
