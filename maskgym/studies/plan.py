@@ -128,8 +128,8 @@ class _Source:
         for name in self.split[0]:
             count = self.study.folds
             words = ("data", "split", "--data", self.spec, "--out", str(self._split_file(0)))
-            words += ("--folds", str(count)) if count else ()
-            yield Job(name, "split", words, self._split_file(count), place=self.name)
+            folds = ("--folds", str(count)) if count else ()
+            yield Job(name, "split", (*words, *folds), self._split_file(count), place=self.name)
 
     def stages(self) -> Iterator[Job]:
         """Reconstructors and policies."""
