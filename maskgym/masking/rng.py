@@ -25,6 +25,12 @@ def again(earlier: Tensor) -> Tensor:
     return _mixed(earlier + _STEP)
 
 
+def gumbel(earlier: Tensor) -> Tensor:
+    """Make float64 noise out of keys: the order of score / T + noise draws without replacement by exp(score / T)."""
+    uniform = (earlier.double() / 2**63).clamp(1e-12, 1 - 1e-12)
+    return -(-uniform.log()).log()
+
+
 def _mixed(bits: Tensor) -> Tensor:
     bits = (bits ^ _shift(bits, 30)) * _MIX[0]
     bits = (bits ^ _shift(bits, 27)) * _MIX[1]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskgym.errors import BadInput
-from maskgym.masking.rng import again
+from maskgym.masking.rng import again, gumbel
 
 
 def budget(ratio: float, count: int) -> int:
@@ -19,6 +19,19 @@ def budget(ratio: float, count: int) -> int:
     if not 0 < exact < count:
         raise BadInput(f"ratio {ratio} of {count} patches hides {exact}: at least one must be hidden and one visible")
     return exact
+
+
+def soften(scores: Tensor, temperature: float, keys: Tensor) -> Tensor:
+    """Let chance have a say: in order, these are patches drawn without replacement by exp(score / temperature).
+
+    Args:
+        scores: (B, N), higher = sooner; those of an image are brought to deviation 1.
+        temperature: 0 = the scores' own order; the higher, the closer to random.
+        keys: (B, N) int64 random keys.
+    """
+    own = scores.double()
+    own = (own - own.mean(1, keepdim=True)) / own.std(1, keepdim=True).clamp(min=1e-9)
+    return own + temperature * gumbel(keys)
 
 
 def select(scores: Tensor, hidden: int, keys: Tensor, hard_share: float = 1.0) -> Tensor:

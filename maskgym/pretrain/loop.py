@@ -15,7 +15,7 @@ from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.masking import schedules
 from maskgym.masking.layout import convolutions_last
-from maskgym.masking.select import budget
+from maskgym.masking.select import budget, soften
 from maskgym.meter import Meter, Metered
 from maskgym.pretrain.data import flip
 from maskgym.pretrain.losses import parse_loss
@@ -132,6 +132,8 @@ class Loop(Job):
         seen = batch if self.sees_all else Batch(*(part[mine] for part in batch[:3]))
         scores = self._score(seen, epoch)
         hidden = budget(self.ratio(epoch, self.epochs), self.patches.count)
+        if self.settings.temperature:
+            scores = soften(scores.flatten(1), self.settings.temperature, self.agent.draw_keys(len(scores)))
         mask = self.agent.to_mask(scores, hidden, self.hard_share(epoch, self.epochs))
         return mask.view(-1, *self.patches.grid)
 

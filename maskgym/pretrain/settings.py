@@ -72,6 +72,9 @@ class PretrainSettings:
     """Share of the patches that is hidden, by epoch: a number, linear:FROM:TO or adaptive:FROM:TAU:CAP."""
     hard_share: str = "1"
     """Share of the hidden patches that the agent chooses, the rest being random; a schedule as for --ratio."""
+    temperature: float = 0.0
+    """How softly the agent's scores choose: 0 = the highest; T = a draw by exp(score / T), scores of an image having
+    deviation 1, anew in every epoch."""
     teacher: str = ""
     """Over what share of the run the teacher averages, as FROM:TO:RISE; so-far:0.5 is half of the steps taken so far,
     momentum:0.999:0.9999:0.25 is as papers print it; empty = no teacher."""
@@ -147,6 +150,7 @@ class PretrainSettings:
             "score_every": 1,
             "eval_every": 0,
             "images": 0,
+            "temperature": 0,
             "steps": 0,
             "passes": 0,
             "clip": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -97,10 +98,11 @@ def _row(one: Worth, name: str, by_share: list[list[Worth]]) -> list[Field | str
 def _by_hard_share(study: Study) -> dict[str, dict[float, Method]]:
     """Methods of each agent by their hard share; those whose agent the study spells alike belong together."""
     every: dict[str, dict[float, Method]] = {}
-    names: dict[str, str] = {}  # by agent: the name of its first method, without the share
+    names: dict[tuple[str, Any], str] = {}  # by agent and temperature: its first method's name, without the share
     for method in study.methods:
         if study.masks(method) and name_of(agent := study.agent_of(method)) != "random":
-            name = names.setdefault(agent, re.sub(r"-\d+$", "", method.name))
+            soft = study.pretrain_options(method).get("temperature", 0)
+            name = names.setdefault((agent, soft), re.sub(r"-\d+$", "", method.name))
             every.setdefault(name, {})[study.hard_share_of(method)] = method
     return {name: methods for name, methods in every.items() if len(methods) > 1}
 

@@ -87,8 +87,7 @@ def _all_jobs(study: Study, out: Path) -> Iterator[Job]:
     for source, (game, told) in product(sources[: len(study.data)], study.scores.items()):
         yield source.par(game, told)
         for method in study.methods:
-            alone = study.pretrain_options(method).get("fast")  # masks by averages of its own student: no game has them
-            if study.masks(method) and not method.pretrained and not alone and source.same_game(method):
+            if study.plays(method) and source.same_game(method):
                 yield source.score(method, game, told)
 
 

@@ -124,6 +124,14 @@ class Study:
         told = recipe(method.recipe) | self.pretrain_options(method) if method.recipe else {}
         return bool(method.recipe) and str(told.get("loss", "")) not in contrast.LOSSES
 
+    def plays(self, method: Method) -> bool:
+        """Whether the masks of a method can be played in a game of frozen networks by its agent's scores alone.
+
+        Not those by averages of its own student, and not those drawn at a temperature.
+        """
+        told = self.pretrain_options(method)
+        return self.masks(method) and not method.pretrained and not told.get("fast") and not told.get("temperature")
+
     def stage(self, name: Any) -> Stage | None:
         """Find a stage by name."""
         return next((stage for stage in self.stages if stage.name == name), None)

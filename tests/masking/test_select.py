@@ -3,7 +3,7 @@ import torch
 
 from maskgym.errors import BadInput
 from maskgym.masking import rng
-from maskgym.masking.select import budget, select
+from maskgym.masking.select import budget, select, soften
 
 
 def keys(samples: int, count: int, first: int = 0) -> torch.Tensor:
@@ -113,3 +113,24 @@ def test_a_gpu_hides_the_same_patches():
     scores = (torch.rand(12, 30) * 4).long()
     there = select(scores.cuda(), 11, rng.keys(torch.arange(12).cuda(), 30), 0.6)
     assert torch.equal(there.cpu(), select(scores, 11, keys(12, 30), 0.6))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_softened_scores_draw_patches_without_replacement_by_exp_of_score_over_temperature(temperature):
+    scores = torch.tensor([3.0, 1.0, -2.0, 5.0])
+    drawn = soften(7 + 2 * scores.expand(40_000, 4), temperature, keys(40_000, 4)).argsort(1, descending=True)
+    chance = ((scores - scores.mean()) / scores.std() / temperature).softmax(0)
+    first = torch.bincount(drawn[:, 0], minlength=4) / 40_000
+    assert torch.allclose(first, chance, atol=0.01)
+    for patch in (0, 3):  # the second among those that the first left
+        left = chance.index_fill(0, torch.tensor(patch), 0) / (1 - chance[patch])
+        second = drawn[drawn[:, 0] == patch, 1]
+        assert torch.allclose(torch.bincount(second, minlength=4) / len(second), left, atol=0.02)
+
+
+def test_at_temperature_0_scores_keep_their_order_and_equal_ones_leave_it_to_chance():
+    scores = torch.rand(50, 20)
+    assert torch.equal(soften(scores, 0.0, keys(50, 20)).argsort(1), scores.argsort(1))
+    same = soften(torch.full((500, 20), 0.3), 1.0, keys(500, 20))
+    assert same.isfinite().all()
+    assert len(same.argmax(1).unique()) == 20

@@ -118,6 +118,24 @@ def test_kept_scores_are_asked_for_every_few_epochs_and_follow_the_flips(tmp_pat
     assert asked == [1, 1, 1, 4, 4, 4]
 
 
+def test_at_a_temperature_kept_scores_hide_an_image_otherwise_in_every_epoch_and_what_they_prefer_oftener(tmp_path):
+    settings = tiny(tmp_path, agent="intensity", score_every=8, epochs=8, hard_share="1", ratio="0.25", temperature=0.7)
+    loop, asked = loop_of(settings), []
+    ask = loop.agent.sample
+    loop.agent.sample = lambda images, index=None: asked.append(loop.epoch) or ask(images, index)
+    told = [loop.update(batch) for batch in batches(loop, 24)]
+    assert asked == [1, 1, 1], "the agent is asked as seldom as ever"
+    hidden = {}
+    for one in told:
+        assert (one.mask.flatten(1).sum(1) == 4).all()
+        for which, image, mask in zip(one.batch.which.tolist(), one.batch.images, one.mask, strict=True):
+            scores = loop.agent.score(image[None])
+            hidden.setdefault(which, []).append((mask.flatten(), float(scores[0][mask].mean() - scores.mean())))
+    for masks in hidden.values():
+        assert len({tuple(mask.tolist()) for mask, _ in masks}) > 1
+    assert np.mean([above for masks in hidden.values() for _, above in masks]) > 0
+
+
 def test_the_teacher_and_the_fast_average_follow_the_student_each_at_its_pace(tmp_path):
     loop = loop_of(tiny(tmp_path, "snapshots", teacher="0.5:0.5:0", fast="0.2:0.2:0", epochs=10))
     start = loop.student.state_dict()["net.model.0.conv.unit0.conv.weight"].clone()

@@ -36,6 +36,7 @@ from tests.pretrain.runs import tiny
         ({"hard_share": "soon"}, "no schedule"),
         ({"hard_share": "2"}, "hard_share 2 is 2 in epoch 1: choose 0 to 1"),
         ({"hard_share": "linear:0:1.5"}, "is 1.5 in epoch"),
+        ({"temperature": -1.0}, "temperature -1.0 must be at least 0"),
         ({"batch": 32}, "more than the 24 images there are"),
         ({"device": "tpu"}, "not here"),
         ({"image_size": "16x16x"}, "not a size"),

@@ -47,6 +47,7 @@ class Killed(Exception):
         *((name, SLOWER.get(name, {})) for name in RECIPES),
         ("random", {"agent": "hpm?width=8"}),
         ("random", {"crop": "8"}),
+        ("random", {"agent": "variance", "hard_share": "1", "temperature": 1.0, "score_every": 99}),
     ],
 )
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path, monkeypatch, recipe, more):

@@ -46,7 +46,9 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
     file = study.parent / "hard.toml"
     (study / "study.json").unlink()
     against = {0.5: ["random", "scratch"], 1: ["random"]}  # the choice is held against what all of a line are
-    more = "".join(
+    soft = '[[method]]\nname = "soft"\nrecipe = "random"\n[method.pretrain]\nagent = "loss-map?network=late"\n'
+    soft += "hard_share = 1\ntemperature = 1\n"
+    more = soft + "".join(
         f'[[method]]\nname = "{name}"\nrecipe = "random"\nagainst = {against[share]}\n'
         f'[method.pretrain]\nagent = "loss-map?network={network}"\nhard_share = {share}\n'
         for name, (network, share, _) in arms.items()
@@ -58,7 +60,7 @@ def test_worth_is_drawn_against_the_hard_share_a_line_for_what_masks_alike(study
         + more
     )
     keep(file, study)
-    values = {"random": 0.5} | {name: value for name, (*_, value) in arms.items()}
+    values = {"random": 0.5, "soft": 0.7} | {name: value for name, (*_, value) in arms.items()}
     for seed in range(3):
         for method, value in values.items():
             if method != "random" or seed == 2:

@@ -31,6 +31,14 @@ def test_masks_by_averages_of_the_students_own_run_are_no_players(study, tmp_pat
     assert "data0/own/score" not in names
 
 
+def test_masks_drawn_at_a_temperature_are_not_those_of_the_scores_alone_and_are_not_played(study, tmp_path):
+    more = '[[method]]\nname = "soft"\nrecipe = "random"\n[method.pretrain]\nagent = "variance"\ntemperature = 1\n'
+    study.write_text(study.read_text() + more)
+    names = {job.name for job in plan(read_study(study), tmp_path / "out")}
+    assert "data0/soft/seed0/pretrain" in names
+    assert "data0/soft/score" not in names
+
+
 def test_methods_are_scored_at_the_hard_share_they_hide_by_in_pre_training_unless_the_study_says_another(
     study, tmp_path
 ):
