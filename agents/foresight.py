@@ -16,6 +16,7 @@ from maskgym.errors import BadInput
 from maskgym.game import Game
 from maskgym.learner import Learner, Played, Proposal
 from maskgym.masking.patches import Patches
+from maskgym.masking.select import soften
 from maskgym.patchnet import ResidualPatchNet
 from maskgym.searcher import Searcher, SearchSettings
 from maskgym.seeding import seeded
@@ -80,14 +81,11 @@ class Foresight(Searcher, Learner):
 
     def propose(self, images: Tensor, masks: int) -> Proposal:
         """Propose masks around the start's."""
-        keys = self.draw_keys(len(images) * masks)
-        uniform = (keys.double() / 2**63).clamp(1e-9, 1 - 1e-7)
-        gumbel = -torch.log(-torch.log(uniform)).float().unflatten(0, (-1, masks))
-        scores = torch.zeros_like(gumbel[:, 0])
+        scores = torch.zeros(len(images), self.patches.count, device=images.device)
         if self._starts:
-            scores = self._starts[0].score(images).detach().flatten(1).float()
-            scores = (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True).clamp(min=1e-9)
-        noisy = scores[:, None] + self.settings.noise * gumbel
+            scores = self._starts[0].score(images).detach().flatten(1)
+        keys = self.draw_keys(len(images) * masks)
+        noisy = soften(scores.repeat_interleave(masks, 0), self.settings.noise, keys).unflatten(0, (-1, masks))
         top = noisy.topk(self.game_spec.budget, 2).indices
         return Proposal(torch.zeros_like(noisy, dtype=torch.bool).scatter_(2, top, True))
 
