@@ -151,7 +151,8 @@ def draw_training(runs: Sequence[Run], measure: str, path: Path) -> str:
         for name, (where, line) in lines.items():
             rows += [(name, axis, f"{x:.6g}", *_told(one)) for x, one in zip(where, line, strict=True)]
     panels[0].set_ylabel(MEASURES[measure])
-    panels[0].legend(frameon=False, fontsize=9)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle("Mean over seeds; bands: 95 % intervals, below 3 runs their range", x=0.01, ha="left", fontsize=9)
     plots.save(figure, path)
     return _csv(("agent", "against", "at", measure, "low", "high", "kind", "runs"), rows)

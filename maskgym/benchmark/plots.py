@@ -66,8 +66,8 @@ def bars(scores: Scores, path: Path) -> None:
 
 
 def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) -> None:
-    """Draw a line for each name, its interval a band; a single point gets whiskers."""
-    for (name, (x, line)), colour in zip(lines.items(), cycle(COLOURS), strict=False):
+    """Draw a line for each name, its interval a band; a single point gets whiskers; dashed where colours come close."""
+    for place, ((name, (x, line)), colour) in enumerate(zip(lines.items(), cycle(COLOURS), strict=False)):
         value, low, high = np.array([one[:3] for one in line]).T
         label = plain_text(f"{name}, {line[0].runs} run{'s' * (line[0].runs != 1)}")
         if len(x) == 1:
@@ -75,7 +75,8 @@ def bands(panel: Any, lines: Mapping[str, tuple[np.ndarray, list[Interval]]]) ->
                 x, value, yerr=[value - low, high - value], fmt="o", ms=6, color=colour, label=label, capsize=3
             )
             continue
-        panel.plot(x, value, "-o" if len(x) < 12 else "-", ms=4, lw=2, color=colour, label=label)
+        style = {"marker": "o" if len(x) < 12 else "", "ls": "-" if place < 4 else "--"}
+        panel.plot(x, value, ms=4, lw=2, color=colour, label=label, **style)
         panel.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
 
 
