@@ -83,12 +83,19 @@ def interval(values: np.ndarray) -> Interval:
 
 
 def baselines(study: Study, method: Method) -> tuple[str, ...]:
-    """Whom a method's worth is measured against: whom it names, else random masks; random masks against nobody."""
+    """Whom a method's worth is measured against: whom it names, else random masks; random masks against nobody.
+
+    Random masks are those that are fine-tuned as the method is. Where these name the method, nothing new is learned.
+    """
     if method.against:
         return method.against
-    random = [one for one in study.methods if study.masks(one) and name_of(study.agent_of(one)) == "random"]
+    random = [
+        one
+        for one in study.methods
+        if study.masks(one) and name_of(study.agent_of(one)) == "random" and one.finetune == method.finetune
+    ]
     by_name = sorted(random, key=lambda one: one.name != "random")
-    return tuple(one.name for one in by_name[:1] if one.name != method.name)
+    return tuple(one.name for one in by_name[:1] if one.name != method.name and method.name not in one.against)
 
 
 def worths(study: Study, scores: Mapping[str, Keys], share: float | None = None) -> list[Worth]:

@@ -9,9 +9,9 @@ from scipy import stats
 from maskgym.cli import run
 from maskgym.errors import BadInput
 from maskgym.studies.plan import plan
-from maskgym.studies.read import keep
+from maskgym.studies.read import keep, read_study
 from maskgym.studies.results import fine_tunings
-from maskgym.studies.worth import chosen, gaps, holm, interval, measured, rank_correlation, worths
+from maskgym.studies.worth import baselines, chosen, gaps, holm, interval, measured, rank_correlation, worths
 
 TOML = """
 data = ["phantoms"]
@@ -56,6 +56,25 @@ def score(job, value):
 
 def study_of(out):
     return keep(out.parent / "s.toml", out)
+
+
+def test_a_method_is_held_against_random_masks_that_are_fine_tuned_alike_and_no_pair_is_compared_twice(out):
+    short = "[method.finetune]\nsteps = 30\n"
+    more = f'[[method]]\nname = "scratch-30"\n{short}[[method]]\nname = "better-30"\npretrained = "better"\n{short}'
+    file = out.parent / "s.toml"
+
+    def against(text):
+        file.write_text(text)
+        study = read_study(file)
+        return {method.name: baselines(study, method) for method in study.methods}
+
+    usual = {"scratch": ("random",), "random": (), "better": ("random",)}
+    assert against(TOML + more) == usual | {"scratch-30": (), "better-30": ()}
+    more += f'[[method]]\nname = "random-30"\npretrained = "random"\n{short}'
+    usual_30 = {"scratch-30": ("random-30",), "better-30": ("random-30",), "random-30": ()}
+    assert against(TOML + more) == usual | usual_30
+    told = TOML.replace('recipe = "random"\n', 'recipe = "random"\nagainst = ["scratch"]\n')
+    assert against(told + more) == usual | usual_30 | {"scratch": (), "random": ("scratch",)}
 
 
 def test_graded_images_are_worth_their_kappa(tmp_path):
