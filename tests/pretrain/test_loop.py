@@ -136,6 +136,12 @@ def test_at_a_temperature_kept_scores_hide_an_image_otherwise_in_every_epoch_and
     assert np.mean([above for masks in hidden.values() for _, above in masks]) > 0
 
 
+def test_at_a_high_temperature_every_batch_is_hidden_by_a_draw_of_its_own(tmp_path):
+    loop = loop_of(tiny(tmp_path, agent="intensity", hard_share="1", ratio="0.5", temperature=1e6))
+    first, second = (loop.update(batch).mask.flatten(1) for batch in batches(loop, 2))
+    assert (first != second).any(1).all(), "row by row"
+
+
 def test_the_teacher_and_the_fast_average_follow_the_student_each_at_its_pace(tmp_path):
     loop = loop_of(tiny(tmp_path, "snapshots", teacher="0.5:0.5:0", fast="0.2:0.2:0", epochs=10))
     start = loop.student.state_dict()["net.model.0.conv.unit0.conv.weight"].clone()
